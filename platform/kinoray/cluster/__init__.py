@@ -1,0 +1,1 @@
+"""Everything that touches Ray: sites, ingest, workers; the only room that imports ray."""

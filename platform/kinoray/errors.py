@@ -1,0 +1,47 @@
+"""Every error that Kinoray raises on purpose.
+
+KinorayError
+├── ConfigError       a recipe, a site or a command line says something that cannot be
+├── DataError         a manifest, a label map or too many of its videos are unusable
+│   └── DecodeError   one video cannot be read
+├── CheckpointError   a checkpoint is missing, damaged or belongs to another model
+└── ResourceError     the machine, the cluster or a server lacks what the work needs
+
+A message reads ``where: what, got value; what would be right  [who set it]``. Jobs print it without a traceback.
+"""
+
+
+class KinorayError(Exception):
+    """Base of all errors that name something a user can mend."""
+
+
+class ConfigError(KinorayError):
+    """A recipe, a site or a command line says something that cannot be."""
+
+
+class DataError(KinorayError):
+    """A manifest, a label map, or too many of its videos are unusable."""
+
+
+class DecodeError(DataError):
+    """One video cannot be read.
+
+    Attributes:
+        reason: a short word for tables and counters: ``missing``, ``denied``, ``empty``, ``unreadable``,
+            ``no_video``, ``damaged``.
+    """
+
+    def __init__(self, message: str, reason: str = "damaged") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["DecodeError"], tuple[str, str]]:
+        return type(self), (str(self), self.reason)
+
+
+class CheckpointError(KinorayError):
+    """A checkpoint is missing, damaged, or belongs to another model."""
+
+
+class ResourceError(KinorayError):
+    """The machine, the cluster or a server lacks what the work needs."""

@@ -1,0 +1,64 @@
+"""What every recognizer is: uint8 views in, one row of logits per view out.
+
+Shape legend of the whole project: N videos, M views of a video (clips x crops), C channels, T frames, H W pixels,
+K classes, L tokens, D width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """Grey levels to normalized floats. ``(B, C, T, H, W)`` uint8 or float -> the same shape, floating point.
+
+    Mean and std are buffers, so a checkpoint and an export carry their own preprocessing; they are not part of the
+    state dict of trained weights, because the recipe states them.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        shape = (-1, 1, 1, 1)
+        self.register_buffer("mean", torch.tensor(mean).view(shape), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(shape), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return (clips.to(self.mean.dtype) - self.mean) / self.std
+
+
+class Recognizer(nn.Module):
+    """Base of all video recognizers.
+
+    A family implements ``forward_features`` and ``forward_head``; everything a caller sees goes through ``forward``.
+
+    Args:
+        num_classes: K.
+        mean: per channel, grey levels.
+        std: per channel, grey levels.
+    """
+
+    def __init__(self, *, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.normalize = Normalize(mean, std)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """``(N, M, C, T, H, W)`` uint8 -> ``(N, M, K)`` logits; every view is scored on its own."""
+        n, m = clips.shape[:2]
+        features = self.forward_features(self.normalize(clips.flatten(0, 1)))
+        return self.forward_head(features).unflatten(0, (n, m))
+
+    def forward_features(self, clips: Tensor) -> Tensor:
+        """``(B, C, T, H, W)`` normalized floats -> the family's feature map, B = N * M."""
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """The family's feature map -> ``(B, K)`` logits."""
+        raise NotImplementedError
+
+    def head(self) -> nn.Module:
+        """The layers that depend on K; replaced, not loaded, when weights come from another label set."""
+        raise NotImplementedError

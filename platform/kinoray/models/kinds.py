@@ -1,0 +1,44 @@
+"""The table of recognizers and the base of their configurations. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from kinoray.config.kinds import KindConfig, KindTable
+
+if TYPE_CHECKING:
+    from kinoray.models.base import Recognizer
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+Channels = Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+class ModelConfig(KindConfig):
+    """What every recognizer is told, whatever its family."""
+
+    num_classes: int = Field(gt=0)
+    """K, the number of scores."""
+    mean: Channels = IMAGENET_MEAN
+    """Per channel, in grey levels 0..255; subtracted inside the model."""
+    std: Channels = IMAGENET_STD
+    """Per channel, in grey levels 0..255; divides inside the model."""
+
+    def build(self) -> Recognizer:
+        """Make the recognizer with fresh (or, where the family offers it, pretrained) weights."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is built")
+
+
+MODELS = KindTable(
+    what="model",
+    base=ModelConfig,
+    kinds={
+        "tiny3d": "kinoray.models.tiny3d:Tiny3DConfig",
+        "tsn": "kinoray.models.tsn:TSNConfig",
+        "slowfast": "kinoray.models.slowfast:SlowFastConfig",
+    },
+)
+AnyModel = Annotated[ModelConfig, MODELS]

@@ -1,0 +1,1 @@
+"""Training and evaluation in plain torch; knows nothing of Ray."""

@@ -1,0 +1,1 @@
+"""Pure functions on clips, each with its frozen configuration."""
