@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kinoray.errors import KinorayError as KinorayError
     from kinoray.recipe import Recipe as Recipe
-    from kinoray.train.recognizer import load_recognizer as load_recognizer
+    from kinoray.recognizer import load_recognizer as load_recognizer
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "KinorayError": "kinoray.errors",
     "Recipe": "kinoray.recipe",
-    "load_recognizer": "kinoray.train.recognizer",
+    "load_recognizer": "kinoray.recognizer",
 }
 
 __all__ = ["KinorayError", "Recipe", "__version__", "load_recognizer"]

@@ -5,14 +5,21 @@ KinorayError
 ├── DataError         a manifest, a label map or too many of its videos are unusable
 │   └── DecodeError   one video cannot be read
 ├── CheckpointError   a checkpoint is missing, damaged or belongs to another model
-└── ResourceError     the machine, the cluster or a server lacks what the work needs
+├── ResourceError     the machine, the cluster or a server lacks what the work needs
+└── DivergenceError   the loss is no longer a number
 
 A message reads ``where: what, got value; what would be right  [who set it]``. Jobs print it without a traceback.
 """
 
 
 class KinorayError(Exception):
-    """Base of all errors that name something a user can mend."""
+    """Base of all errors that name something a user can mend.
+
+    Attributes:
+        at_work: work had begun when it was raised; before that, the input was wrong.
+    """
+
+    at_work = False
 
 
 class ConfigError(KinorayError):
@@ -45,3 +52,7 @@ class CheckpointError(KinorayError):
 
 class ResourceError(KinorayError):
     """The machine, the cluster or a server lacks what the work needs."""
+
+
+class DivergenceError(KinorayError):
+    """The loss is no longer a number."""

@@ -1,0 +1,123 @@
+"""Connecting to Ray: a private one on this machine, or a cluster's; quiet, and with the package on every worker."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+
+import kinoray
+from kinoray.cluster.site import Capacity, Site
+from kinoray.errors import ConfigError, ResourceError
+
+CONNECT_TIMEOUT_SECONDS = 60
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Prints an error line about its own constructor at every start, and we handle preemption as any lost worker.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Otherwise each print of a worker appears twice.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # How often the controller takes up reports; at its default of 2 s an epoch of a small run waits for it.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+NOISY_LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune")
+
+
+def connect(site: Site) -> Capacity:
+    """Connect this process to the site's Ray and say what the cluster has.
+
+    Raises:
+        ResourceError: no cluster answers at the address.
+        ConfigError: a package to ship is no folder.
+    """
+    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    address = site.address or os.environ.get("RAY_ADDRESS")
+    logging_level = logging.ERROR
+    if address is None:
+        _start_local(site, logging_level)
+    else:
+        _join(address, site, logging_level)
+    for name in NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    resources = ray.cluster_resources()
+    return Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), sum(node["Alive"] for node in ray.nodes()))
+
+
+def disconnect() -> None:
+    """Leave the cluster; a private Ray ends with it."""
+    ray.shutdown()
+
+
+def _start_local(site: Site, logging_level: int) -> None:
+    # A Ray of our own on the loopback address needs no token, and making one would lock the user's next
+    # `ray job submit` out of a cluster that was started without it.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    ray.init(
+        address="local",
+        num_cpus=site.local_cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging_level,
+        runtime_env={"env_vars": {"PYTHONPATH": _python_path(site.packages)}},
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def _join(address: str, site: Site, logging_level: int) -> None:
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging_level,
+            runtime_env=shipped_environment(site.packages, job_environment()),
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ResourceError(
+            f"site.address: no Ray cluster to join at {address}: {first_line}; "
+            "start one with `ray start --head`, or leave the address out to use this machine"
+        ) from error
+
+
+def job_environment() -> dict[str, Any]:
+    """The runtime environment that `ray job submit` gave this process; empty outside a job."""
+    with suppress(json.JSONDecodeError):
+        config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+        environment: dict[str, Any] = config.get("runtime_env") or {}
+        return environment
+    return {}
+
+
+def shipped_environment(packages: tuple[str, ...], job: Mapping[str, Any]) -> dict[str, Any]:
+    """What workers get from us on a cluster, without the keys that the job has set: Ray refuses a key set twice."""
+    environment: dict[str, Any] = {}
+    if "py_modules" not in job:
+        environment["py_modules"] = [str(folder) for folder in _package_folders(packages)]
+    given = job.get("env_vars") or {}
+    variables = {key: value for key, value in QUIET.items() if key not in given}
+    if variables:
+        environment["env_vars"] = variables
+    return environment
+
+
+def _python_path(packages: tuple[str, ...]) -> str:
+    """For workers on this machine: the folders that the packages lie in."""
+    parents = [str(folder.parent) for folder in _package_folders(packages)]
+    return os.pathsep.join([*parents, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def _package_folders(packages: tuple[str, ...]) -> list[Path]:
+    folders = [Path(kinoray.__file__).parent, *(Path(package).resolve() for package in packages)]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"site.packages: {folder} is no folder; give the folder of a Python package")
+    return folders

@@ -1,0 +1,141 @@
+"""A site: where a recipe is computed, and whether the place can hold it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field
+
+from kinoray.config.base import Config
+from kinoray.config.layers import Layered, override, read_layers
+from kinoray.config.problems import validate
+from kinoray.config.text import flatten
+from kinoray.errors import ResourceError
+
+MIN_DECODE_CPUS = 0.5
+
+
+class Site(Config):
+    """A machine or cluster and how it is shared between training and decoding.
+
+    What is left out is derived from what the cluster has: a worker per GPU, or one worker; one CPU for each worker with
+    a GPU, else half of the CPUs for training; all other CPUs decode.
+    """
+
+    address: str | None = None
+    """Of a Ray cluster, e.g. ``auto`` or ``10.0.0.1:6379``; None: the cluster that runs this job, else this machine."""
+    local_cpus: int | None = Field(None, gt=0)
+    """CPUs that a Ray on this machine may use; None: all."""
+    workers: int | None = Field(None, gt=0)
+    """Processes that train, each with a copy of the model."""
+    cpus_per_worker: float | None = Field(None, gt=0)
+    gpus_per_worker: float | None = Field(None, ge=0)
+    decode_cpus: float | None = Field(None, gt=0)
+    """CPUs of the whole cluster that decode; None: all that training leaves."""
+    storage: str = Field("./runs", min_length=1)
+    """Folder or URI (s3://, gs://) for checkpoints; on several nodes it must be reachable from all."""
+    tracking_uri: str | None = None
+    """Of MLflow; None: an SQLite file in a local ``storage``."""
+    experiment: str = Field("kinoray", min_length=1)
+    """Of MLflow."""
+    max_failures: int = Field(0, ge=-1)
+    """How often training restarts from its last checkpoint after a worker died; -1: without limit."""
+    packages: tuple[str, ...] = ()
+    """Folders of your own Python packages that the workers need."""
+
+    @classmethod
+    def load(cls, path: str | Path | None, overrides: Sequence[str] = ()) -> Self:
+        """Read a site file; None is this machine with all defaults.
+
+        Raises:
+            ConfigError: lists every problem with what set it.
+        """
+        layered = read_layers(path) if path is not None else Layered({}, {})
+        return validate(cls, override(layered, overrides), f"site {path or 'local'}")
+
+    def flat(self) -> dict[str, str | int | float | bool | None]:
+        """Field -> value, for a run's params."""
+        return flatten(self)
+
+    def storage_path(self) -> str:
+        """The storage as an absolute path, or its URI."""
+        return self.storage if "://" in self.storage else str(Path(self.storage).resolve())
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has, counted logically."""
+
+    cpus: float
+    gpus: float = 0.0
+    num_nodes: int = 1
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """How a cluster is shared out.
+
+    Attributes:
+        decode_cpus: for all workers together.
+    """
+
+    num_workers: int
+    cpus_per_worker: float
+    gpus_per_worker: float
+    decode_cpus: float
+
+    @property
+    def decode_cpus_per_worker(self) -> float:
+        return self.decode_cpus / self.num_workers
+
+    @property
+    def cpus_per_decode_task(self) -> float:
+        """A whole CPU, or less where a worker's share is less."""
+        return min(1.0, self.decode_cpus_per_worker)
+
+    @property
+    def threads_per_worker(self) -> int:
+        return max(1, int(self.cpus_per_worker))
+
+    def describe(self) -> str:
+        """One phrase, e.g. ``2 workers x 1 CPU + 4 decode CPUs``."""
+        unit = f"{self.gpus_per_worker:g} GPU" if self.gpus_per_worker else f"{self.cpus_per_worker:g} CPU"
+        return f"{self.num_workers} worker{'s' * (self.num_workers > 1)} x {unit} + {self.decode_cpus:g} decode CPU"
+
+
+def allocate(site: Site, capacity: Capacity) -> Allocation:
+    """Share a cluster between training and decoding.
+
+    Ray waits without end for CPUs that will never be free, so this is checked before anything starts.
+
+    Raises:
+        ResourceError: the cluster cannot hold it; gives the numbers.
+    """
+    gpus_per_worker = site.gpus_per_worker if site.gpus_per_worker is not None else float(capacity.gpus >= 1)
+    num_workers = site.workers or (max(1, int(capacity.gpus // gpus_per_worker)) if gpus_per_worker else 1)
+    cpus_per_worker = site.cpus_per_worker or _default_cpus(capacity.cpus, num_workers, gpus_per_worker > 0)
+    training = num_workers * cpus_per_worker
+    if num_workers * gpus_per_worker > capacity.gpus:
+        raise ResourceError(
+            f"site.workers: {num_workers} workers x {gpus_per_worker:g} GPUs = {num_workers * gpus_per_worker:g} GPUs, "
+            f"the cluster has {capacity.gpus:g}; lower site.workers or site.gpus_per_worker"
+        )
+    rest = capacity.cpus - training
+    decode = rest if site.decode_cpus is None else site.decode_cpus
+    if decode > rest or rest < MIN_DECODE_CPUS:
+        wanted = f"{decode:g}" if site.decode_cpus is not None else f"at least {MIN_DECODE_CPUS:g}"
+        raise ResourceError(
+            f"site: {num_workers} workers x {cpus_per_worker:g} CPUs = {training:g} CPUs to train and {wanted} to "
+            f"decode do not fit the cluster's {capacity.cpus:g} CPUs; lower site.workers, site.cpus_per_worker or "
+            "site.decode_cpus, or add nodes"
+        )
+    return Allocation(num_workers, cpus_per_worker, gpus_per_worker, decode)
+
+
+def _default_cpus(cpus: float, num_workers: int, on_gpu: bool) -> float:
+    """CPUs of one worker: one where a GPU does the work, else half of all CPUs, shared."""
+    share = cpus / 2 / num_workers
+    if on_gpu:
+        return min(1.0, share)
+    return float(int(share)) if share >= 1 else share

@@ -1,0 +1,120 @@
+"""What runs inside a Ray Train worker: it dresses Ray's services as what the plain-torch loop asks for."""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+
+from kinoray.cluster.ingest import DecodeBudget, RayFeed, evaluation_stream
+from kinoray.cluster.mailbox import sender
+from kinoray.data.config import Dataset
+from kinoray.data.manifest import Manifest
+from kinoray.recipe import Recipe
+from kinoray.train.checkpoint import open_checkpoint
+from kinoray.train.evaluate import Predictions, gather_predictions, predict, temporal_probe
+from kinoray.train.loop import fit
+from kinoray.train.world import World
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """All that a training worker needs to know.
+
+    Attributes:
+        run_folder: where the run's checkpoints are stored, path or URI.
+        mailbox: the actor that takes events.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    budget: DecodeBudget
+    num_threads: int
+    run_folder: str
+    mailbox: Any
+
+
+@dataclass(frozen=True)
+class EvaluationTask:
+    """All that an evaluating worker needs to know."""
+
+    recipe: Recipe
+    checkpoint: str
+    split: str
+    manifest: Manifest
+    budget: DecodeBudget
+    num_threads: int
+    with_probe: bool
+
+
+@dataclass(frozen=True)
+class EvaluationOutcome:
+    """What rank 0 returns: all predictions, and the temporal probe if it was asked for."""
+
+    predictions: Predictions
+    probe: Mapping[str, float]
+
+
+class RayStore:
+    """Checkpoints by way of Ray Train, which uploads them, keeps the best and finds the newest after a failure."""
+
+    def __init__(self, run_folder: str, monitor: str) -> None:
+        self.run_folder, self.monitor = run_folder, monitor
+
+    def save(self, checkpoint: Path | None, *, name: str, metrics: Mapping[str, float]) -> str:
+        reported = {self.monitor: metrics.get(self.monitor, -1.0), **metrics}
+        folder = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint is not None else None
+        ray.train.report(reported, checkpoint=folder, checkpoint_dir_name=name)
+        return f"{self.run_folder}/{name}"
+
+    def latest(self) -> Path | None:
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        return Path(checkpoint.to_directory(tempfile.mkdtemp(prefix="kinoray-resume-")))
+
+
+def train_worker(config: Mapping[str, TrainingTask]) -> None:
+    """One worker of a training run."""
+    task = config["task"]
+    world = _enter_world(task.num_threads)
+    feed = RayFeed(task.recipe, task.dataset, world, task.budget)
+    store = RayStore(task.run_folder, task.recipe.evaluation.monitor)
+    emit = sender(task.mailbox) if world.is_first else _ignore
+    fit(task.recipe, feed, store, world, emit)
+
+
+def evaluate_worker(config: Mapping[str, EvaluationTask]) -> EvaluationOutcome | None:
+    """One worker of an evaluation; rank 0 returns the outcome."""
+    task = config["task"]
+    world = _enter_world(task.num_threads)
+    model = task.recipe.model.build()
+    model.load_state_dict(open_checkpoint(task.checkpoint).weights())
+    model = model.to(world.device).eval()
+    average = task.recipe.evaluation.average
+
+    def batches() -> Any:
+        return evaluation_stream(task.recipe, task.split, task.manifest.table, world, task.budget)
+
+    predictions = gather_predictions(predict(model, batches(), average=average, world=world), world)
+    probe = temporal_probe(model, batches(), world, average=average) if task.with_probe else {}
+    return None if predictions is None else EvaluationOutcome(predictions, probe)
+
+
+def _enter_world(num_threads: int) -> World:
+    import ray.train.v2._internal.execution.context as train_context
+
+    # Named after its file, so no logging configuration reaches it; it repeats every report in full.
+    train_context.logger.setLevel(logging.WARNING)
+    torch.set_num_threads(num_threads)
+    context = ray.train.get_context()
+    return World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+
+
+def _ignore(event: object) -> None:
+    """The listener of every worker but the first."""

@@ -1,0 +1,132 @@
+"""The data part of a recipe: three splits, their views, and the classes that all of them share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from kinoray.config.base import Config
+from kinoray.data.manifest import Manifest, check_files, load_manifest, read_classes
+from kinoray.data.sources import AnySource
+from kinoray.data.views import EvalView, TrainView, flip_indices
+from kinoray.errors import ConfigError, DataError
+
+ClassName = Annotated[str, Field(min_length=1)]
+
+
+class TrainSplit(TrainView):
+    """Videos to train on and the view that is drawn from each in every epoch."""
+
+    source: AnySource
+    batch_size: int = Field(gt=0)
+    """Videos of one optimizer step over ALL workers."""
+
+
+class EvalSplit(EvalView):
+    """Videos to score and the views that are taken of each."""
+
+    source: AnySource | None = None
+    """Default, for ``data.test`` only: the source of ``data.val``."""
+    batch_size: int = Field(8, gt=0)
+    """Videos scored at a time on one worker."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The manifests of a recipe, read and checked.
+
+    Attributes:
+        classes: K names.
+        flip_labels: label -> label of the mirrored video; empty where mirroring changes none.
+    """
+
+    train: Manifest
+    val: Manifest | None
+    classes: tuple[str, ...]
+    flip_labels: tuple[int, ...]
+
+
+class DataConfig(Config):
+    """Which videos, which views of them, which classes."""
+
+    train: TrainSplit
+    val: EvalSplit | None = None
+    """Scored after each epoch; None: training goes unchecked."""
+    test: EvalSplit | None = None
+    """What jobs/evaluate.py scores; None: ``val``."""
+    classes: tuple[ClassName, ...] | str | None = None
+    """Class names, or a text file with one a line; None: derived from the training labels."""
+    flip_labels: Mapping[str, str] = {}
+    """Classes that a mirror turns into each other, e.g. ``{left: right, right: left}``."""
+    max_bad_fraction: float = Field(0.01, ge=0, le=1)
+    """Share of unreadable videos above which a job stops."""
+
+    @model_validator(mode="after")
+    def _val_names_its_videos(self) -> "DataConfig":
+        if self.val is not None and self.val.source is None:
+            raise ValueError("val.source: missing; only data.test may leave it out and use that of data.val")
+        return self
+
+    @model_validator(mode="after")
+    def _mirror_twice_is_nothing(self) -> "DataConfig":
+        for name, mirrored in self.flip_labels.items():
+            if self.flip_labels.get(mirrored) != name:
+                raise ValueError(f"flip_labels: '{name}' becomes '{mirrored}', so '{mirrored}' must become '{name}'")
+        return self
+
+    def evaluation_split(self, name: str) -> EvalSplit:
+        """The ``val`` or ``test`` split with its source filled in.
+
+        Raises:
+            ConfigError: the recipe has no such split.
+        """
+        split = {"val": self.val, "test": self.test or self.val}[name]
+        source = split.source if split and split.source else self.val and self.val.source
+        if split is None or source is None:
+            raise ConfigError(f"data.{name}: missing; name its videos and views to evaluate on it")
+        return split.model_copy(update={"source": source})
+
+    def load(self, num_classes: int) -> Dataset:
+        """Read and check the manifests that training needs.
+
+        Args:
+            num_classes: K of the model.
+
+        Raises:
+            DataError: a list is unusable, or its classes do not fit the model.
+        """
+        names = self.class_names()
+        train = load_manifest(self.train.source, names, split="train")
+        if len(train.classes) > num_classes:
+            raise DataError(
+                f"{train.where}: has labels of {len(train.classes)} classes, model.num_classes is {num_classes}; "
+                f"set it to {len(train.classes)} or correct the labels"
+            )
+        if names is not None and len(names) != num_classes:
+            raise DataError(f"data.classes: names {len(names)} classes, model.num_classes is {num_classes}")
+        classes = train.classes
+        val = None
+        if self.val is not None and self.val.source is not None:
+            val = load_manifest(self.val.source, classes, split="val")
+        for manifest in (train, val):
+            if manifest is not None:
+                check_files(manifest, self.max_bad_fraction)
+        return Dataset(train, val, classes, self.flip_map(classes))
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """The class names that the recipe states, None where they are to be derived."""
+        return read_classes(self.classes) if isinstance(self.classes, str) else self.classes
+
+    def flip_map(self, classes: tuple[str, ...]) -> tuple[int, ...]:
+        """``flip_labels`` as indices; empty where it is empty.
+
+        Raises:
+            ConfigError: it names something that is no class.
+        """
+        unknown = [name for name in self.flip_labels if name not in classes]
+        if unknown:
+            raise ConfigError(
+                f"data.flip_labels: '{unknown[0]}' is no class; the classes are {', '.join(classes[:12])}"
+            )
+        return flip_indices(self.flip_labels, classes) if self.flip_labels else ()

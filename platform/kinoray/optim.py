@@ -1,0 +1,62 @@
+"""Optimizers and their configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from kinoray.config.kinds import KindConfig, KindTable
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+    from torch.optim import Optimizer
+
+
+class OptimizerConfig(KindConfig):
+    """How weights follow gradients."""
+
+    lr: float = Field(gt=0)
+    """Before the schedule's factors."""
+    weight_decay: float = Field(0.0, ge=0)
+
+    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
+        """Make the optimizer of these parameters."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is built")
+
+
+class SGDConfig(OptimizerConfig):
+    """Stochastic gradient descent with momentum; decay is coupled, as in torch."""
+
+    kind: str = "sgd"
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+
+    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
+        from torch.optim import SGD
+
+        return SGD(
+            parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
+        )
+
+
+class AdamWConfig(OptimizerConfig):
+    """Adam with decoupled decay. Source: arXiv 1711.05101."""
+
+    kind: str = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+
+    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
+        from torch.optim import AdamW
+
+        return AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+
+
+OPTIMIZERS = KindTable(
+    what="optimizer",
+    base=OptimizerConfig,
+    kinds={"sgd": "kinoray.optim:SGDConfig", "adamw": "kinoray.optim:AdamWConfig"},
+)
+AnyOptimizer = Annotated[OptimizerConfig, OPTIMIZERS]

@@ -1,0 +1,117 @@
+"""Learning-rate schedules as pure functions of time; several multiply, as MMEngine's schedulers do.
+
+Each gives a factor of the optimizer's ``lr``. Begin and end are in epochs whatever ``per`` is; ``per`` says whether the
+factor moves at every optimizer step or once an epoch. Before its begin a schedule's factor is 1; after its last moment
+it stays as it was there. Compared with MMEngine 0.10 over whole trainings; the one difference is by design: where a
+schedule with ``min_factor`` above 0 overlaps another, MMEngine's recursion depends on both, here they multiply.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from kinoray.config.kinds import KindConfig, KindTable
+
+
+class Moment(NamedTuple):
+    """A moment of a schedule's life, counted in steps or epochs as its ``per`` says."""
+
+    time: int
+    """Since the schedule's begin; 0 <= time < length."""
+    length: int
+    """From the schedule's begin to its end."""
+    epoch_length: int
+    """Of one epoch: 1 where ``per`` is epoch."""
+
+
+class ScheduleConfig(KindConfig):
+    """A factor of the learning rate between two moments of training."""
+
+    per: Literal["step", "epoch"] = "epoch"
+    """When the factor moves."""
+    begin: float = Field(0, ge=0)
+    """In epochs."""
+    end: float | None = Field(None, gt=0)
+    """In epochs; default: the end of training."""
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> "ScheduleConfig":
+        if self.end is not None and self.end <= self.begin:
+            raise ValueError(f"end ({self.end:g}) is not after begin ({self.begin:g})")
+        return self
+
+    def factor(self, at: Moment) -> float:
+        """The factor at a moment."""
+        raise NotImplementedError(f"{type(self).__name__} does not say its factor")
+
+
+class LinearSchedule(ScheduleConfig):
+    """From one factor to another in a straight line: the usual warm-up."""
+
+    kind: str = "linear"
+    start_factor: float = Field(1 / 3, ge=0)
+    end_factor: float = Field(1.0, ge=0)
+
+    def factor(self, at: Moment) -> float:
+        return self.start_factor + (self.end_factor - self.start_factor) * at.time / max(1, at.length - 1)
+
+
+class CosineSchedule(ScheduleConfig):
+    """Half a cosine wave from 1 to ``min_factor``. Source: arXiv 1608.03983."""
+
+    kind: str = "cosine"
+    min_factor: float = Field(0.0, ge=0, lt=1)
+
+    def factor(self, at: Moment) -> float:
+        return self.min_factor + (1 - self.min_factor) * (1 + math.cos(math.pi * at.time / at.length)) / 2
+
+
+class MultiStepSchedule(ScheduleConfig):
+    """Times ``gamma`` at every milestone."""
+
+    kind: str = "multistep"
+    milestones: tuple[float, ...] = Field(min_length=1)
+    """In epochs since ``begin``."""
+    gamma: float = Field(0.1, gt=0)
+
+    def factor(self, at: Moment) -> float:
+        return self.gamma ** sum(at.time >= milestone * at.epoch_length for milestone in self.milestones)
+
+
+class ConstantSchedule(ScheduleConfig):
+    """One factor until ``end``, then 1."""
+
+    kind: str = "constant"
+    value: float = Field(1.0, ge=0)
+
+    def factor(self, at: Moment) -> float:
+        return self.value if at.time < at.length - 1 else 1.0
+
+
+SCHEDULES = KindTable(
+    what="schedule",
+    base=ScheduleConfig,
+    kinds={
+        "linear": "kinoray.schedules:LinearSchedule",
+        "cosine": "kinoray.schedules:CosineSchedule",
+        "multistep": "kinoray.schedules:MultiStepSchedule",
+        "constant": "kinoray.schedules:ConstantSchedule",
+    },
+)
+AnySchedule = Annotated[ScheduleConfig, SCHEDULES]
+
+
+def lr_factor(schedules: Sequence[ScheduleConfig], step: int, *, steps_per_epoch: int, num_epochs: int) -> float:
+    """Product of all schedules' factors at an optimizer step (counted from 0)."""
+    product = 1.0
+    for schedule in schedules:
+        epoch_length = steps_per_epoch if schedule.per == "step" else 1
+        now = step if schedule.per == "step" else step // steps_per_epoch
+        begin = int(schedule.begin * epoch_length)
+        end = int((num_epochs if schedule.end is None else schedule.end) * epoch_length)
+        length = max(1, end - begin)
+        if now >= begin:
+            product *= schedule.factor(Moment(min(now - begin, length - 1), length, epoch_length))
+    return product

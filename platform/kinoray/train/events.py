@@ -1,0 +1,102 @@
+"""What happens in a run, as values: the loop emits them, the console and the tracker listen.
+
+Workers never talk to a terminal or a tracking server. Rank 0 emits events; wherever the run was started they are
+handed to listeners one by one and in order. A step that is computed again after a restart is emitted again, so a
+listener that keeps a history drops what it has already seen (``step`` never goes backwards in a history).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class BadVideo:
+    """A video that could not be read, and why."""
+
+    video_id: str
+    path: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """The workers are up and the first epoch begins."""
+
+    device: str
+    """Device of rank 0, e.g. ``cpu`` or ``cuda (NVIDIA H200)``."""
+    num_workers: int
+    num_parameters: int
+    num_epochs: int
+    first_epoch: int
+    """0 for a fresh run; larger where it resumes."""
+    steps_per_epoch: int
+    num_train_videos: int
+    num_val_videos: int
+
+
+@dataclass(frozen=True)
+class StepsDone:
+    """Optimizer steps since the last such event; figures are means over them."""
+
+    epoch: int
+    step: int
+    """Optimizer steps done since the start of training."""
+    loss: float
+    lr: float
+    grad_norm: float
+    videos_per_second: float
+    """Over all workers."""
+    data_wait_fraction: float
+    """Share of the wall time in which rank 0 waited for data, 0..1."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores over every readable video of a split, each counted once."""
+
+    metrics: Mapping[str, float]
+    """``top1``, ``top5`` (where K > 5), ``mean_class_accuracy``, ``loss``; fractions 0..1."""
+    confusion: NDArray[np.int64]
+    """(K, K); row = true class, column = predicted class."""
+    num_videos: int
+    """Videos counted, without the bad ones."""
+    bad_videos: tuple[BadVideo, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One epoch is trained, evaluated (where due) and its checkpoint is stored."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    """Mean over the videos of the epoch."""
+    videos_per_second: float
+    data_wait_fraction: float
+    seconds: float
+    """Training only, without evaluation and checkpoint."""
+    evaluation: Evaluation | None
+    is_best: bool
+    checkpoint: str
+    """Where it is stored: a path or URI."""
+    bad_videos: tuple[BadVideo, ...] = ()
+    """Training videos of this epoch that could not be read."""
+    decode_seconds_per_clip: float = 0.0
+    """CPU-like seconds one clip took to read, mean."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All epochs are done."""
+
+    probe: Mapping[str, float] = field(default_factory=dict)
+    """Accuracy with the frames ``ordered``, ``reversed``, ``shuffled`` and of a ``single_frame``; empty if not asked."""
+
+
+Event: TypeAlias = Started | StepsDone | EpochDone | Finished
+Listener: TypeAlias = Callable[[Event], None]
