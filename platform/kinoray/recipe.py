@@ -17,6 +17,8 @@ from kinoray.models.kinds import AnyModel
 from kinoray.optim import AnyOptimizer
 from kinoray.schedules import AnySchedule, lr_factor
 
+Average = Literal["probability", "score"]
+
 
 class TrainingConfig(Config):
     """How long and how to train."""
@@ -38,7 +40,7 @@ class EvaluationConfig(Config):
 
     every_epochs: int = Field(1, gt=0)
     """The last epoch is always evaluated."""
-    average: Literal["probability", "score"] = "probability"
+    average: Average = "probability"
     """Views are averaged after (probability) or before (score) the softmax."""
     monitor: Literal["top1", "top5", "mean_class_accuracy"] = "top1"
     """The metric of ``data.val`` by which checkpoints are ranked."""

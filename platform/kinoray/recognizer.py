@@ -12,9 +12,9 @@ from torch import Tensor
 
 from kinoray.data.views import EvalView
 from kinoray.models.base import Recognizer
-from kinoray.recipe import Recipe
+from kinoray.recipe import Average, Recipe
 from kinoray.train.checkpoint import open_checkpoint
-from kinoray.train.evaluate import Average, average_views
+from kinoray.train.evaluate import average_views
 from kinoray.video.decode import VideoReader
 from kinoray.video.files import open_video_file
 

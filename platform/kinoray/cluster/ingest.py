@@ -4,7 +4,7 @@ Every worker streams its own share of the plan. The order needs no agreement bet
 shares equal, and a worker's executor holds only its part of the cluster's decode CPUs and of the object store.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -54,26 +54,21 @@ class RayFeed:
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, world: World, budget: DecodeBudget) -> None:
-        self._recipe, self._dataset, self._world, self._budget = recipe, dataset, world, budget
-        self.classes = dataset.classes
+        self.dataset = dataset
         self.steps_per_epoch = num_steps(dataset.train.num_videos, recipe.data.train.batch_size)
-        table = dataset.train.table
-        self.train_paths: Mapping[str, str] = dict(
-            zip(table["video_id"].to_pylist(), table["path"].to_pylist(), strict=True)
-        )
-        self.val_paths: list[str] = dataset.val.table["path"].to_pylist() if dataset.val else []
+        self._recipe, self._world, self._budget = recipe, world, budget
 
     def train(self, epoch: int) -> Iterator[Batch]:
         split = self._recipe.data.train
-        plan = epoch_plan(self._dataset.train.table, seed=self._recipe.seed, epoch=epoch)
+        plan = epoch_plan(self.dataset.train.table, seed=self._recipe.seed, epoch=epoch)
         share = training_share(plan, batch_size=split.batch_size, rank=self._world.rank, world_size=self._world.size)
-        reader = ClipReader(split, self._dataset.flip_labels)
+        reader = ClipReader(split, self.dataset.flip_labels)
         return stream(share, reader, split.batch_size // self._world.size, self._budget)
 
     def val(self) -> Iterator[Batch]:
-        if self._dataset.val is None:
+        if self.dataset.val is None:
             return iter(())
-        return evaluation_stream(self._recipe, "val", self._dataset.val.table, self._world, self._budget)
+        return evaluation_stream(self._recipe, "val", self.dataset.val.table, self._world, self._budget)
 
 
 def evaluation_stream(

@@ -12,7 +12,6 @@ from kinoray.train.events import Event, Listener
 POLL_SECONDS = 0.25
 
 
-@ray.remote(num_cpus=0)
 class Mailbox:
     """Holds events until they are taken. An actor, so that it outlives restarted workers."""
 
@@ -43,7 +42,7 @@ def delivering(listeners: Sequence[Listener]) -> Iterator[Any]:
     Leaving the context delivers what is still in the box. A listener must not raise; if one does, the error is raised
     when the context is left.
     """
-    mailbox = Mailbox.remote()
+    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
     stop = threading.Event()
     problems: list[Exception] = []
 

@@ -3,8 +3,9 @@
 import json
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import kinoray
 from kinoray.cluster.site import Capacity, Site
 from kinoray.errors import ConfigError, ResourceError
 
-CONNECT_TIMEOUT_SECONDS = 60
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Prints an error line about its own constructor at every start, and we handle preemption as any lost worker.
@@ -29,46 +29,76 @@ QUIET = {
 NOISY_LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune")
 
 
-def connect(site: Site) -> Capacity:
-    """Connect this process to the site's Ray and say what the cluster has.
+@contextmanager
+def session(site: Site) -> Iterator[None]:
+    """A connection to the site's Ray; leaving it ends a private Ray.
 
     Raises:
         ResourceError: no cluster answers at the address.
         ConfigError: a package to ship is no folder.
     """
+    if not ray.is_initialized():
+        _connect(site)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def capacity_of(site: Site) -> Capacity:
+    """What the site has. A cluster is asked, so this connects to it; this machine is counted without starting Ray.
+
+    Raises:
+        ResourceError: no cluster answers at the address.
+    """
+    if cluster_address(site) is None:
+        return Capacity(site.local_cpus or len(os.sched_getaffinity(0)), ray_gpu_count())
+    if not ray.is_initialized():
+        _connect(site)
+    resources = ray.cluster_resources()
+    return Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), sum(node["Alive"] for node in ray.nodes()))
+
+
+def cluster_address(site: Site) -> str | None:
+    """The address of the cluster to join: the site's, else that of the job this process runs in; None: no cluster."""
+    return site.address or os.environ.get("RAY_ADDRESS")
+
+
+def ray_gpu_count() -> int:
+    """GPUs that a Ray on this machine would find."""
+    from ray._private.accelerators import NvidiaGPUAcceleratorManager
+
+    visible = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids()
+    found = int(NvidiaGPUAcceleratorManager.get_current_node_num_accelerators())
+    return found if visible is None else min(found, len(visible))
+
+
+def _connect(site: Site) -> None:
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
-    address = site.address or os.environ.get("RAY_ADDRESS")
-    logging_level = logging.ERROR
+    address = cluster_address(site)
     if address is None:
-        _start_local(site, logging_level)
+        _start_local(site, logging.ERROR)
     else:
-        _join(address, site, logging_level)
+        _join(address, site, logging.ERROR)
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    resources = ray.cluster_resources()
-    return Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), sum(node["Alive"] for node in ray.nodes()))
-
-
-def disconnect() -> None:
-    """Leave the cluster; a private Ray ends with it."""
-    ray.shutdown()
 
 
 def _start_local(site: Site, logging_level: int) -> None:
-    # A Ray of our own on the loopback address needs no token, and making one would lock the user's next
-    # `ray job submit` out of a cluster that was started without it.
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    # Ray's servers listen on all interfaces, so even a private one is locked: with a token of this process alone.
+    # (Ray would write one to the home folder, which locks later `ray job submit`s out of clusters started without it.)
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     ray.init(
         address="local",
-        num_cpus=site.local_cpus,
+        num_cpus=site.local_cpus or len(os.sched_getaffinity(0)),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging_level,
         runtime_env={"env_vars": {"PYTHONPATH": _python_path(site.packages)}},
-        _node_ip_address="127.0.0.1",
     )
 
 

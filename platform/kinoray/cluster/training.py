@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ray
 from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
@@ -18,6 +19,7 @@ from kinoray.data.manifest import Manifest
 from kinoray.data.plan import check_batch_size, num_steps
 from kinoray.errors import KinorayError
 from kinoray.recipe import Recipe
+from kinoray.train.checkpoint import Checkpoint
 from kinoray.train.events import Listener
 
 
@@ -83,7 +85,7 @@ def train(
 
 
 def evaluate(
-    recipe: Recipe, checkpoint: str, manifest: Manifest, allocation: Allocation, *, split: str, with_probe: bool
+    recipe: Recipe, checkpoint: Checkpoint, manifest: Manifest, allocation: Allocation, *, split: str, with_probe: bool
 ) -> EvaluationOutcome:
     """Score every video of a manifest once, with all workers.
 
@@ -92,7 +94,7 @@ def evaluate(
     """
     task = EvaluationTask(
         recipe=recipe,
-        checkpoint=checkpoint,
+        weights=ray.put(checkpoint.weights()),
         split=split,
         manifest=manifest,
         budget=DecodeBudget.of(allocation),
@@ -133,7 +135,7 @@ def _resources(allocation: Allocation) -> dict[str, float]:
     return resources
 
 
-def _own_error(failure: TrainingFailedError) -> BaseException:
+def _own_error(failure: Exception) -> Exception:
     """The error that a worker raised, out of Ray's wrapping; the first worker's where several failed."""
     if not isinstance(failure, WorkerGroupError):
         return failure

@@ -2,11 +2,13 @@
 
 import logging
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -16,9 +18,9 @@ from kinoray.cluster.mailbox import sender
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
 from kinoray.recipe import Recipe
-from kinoray.train.checkpoint import open_checkpoint
-from kinoray.train.evaluate import Predictions, gather_predictions, predict, temporal_probe
+from kinoray.train.evaluate import predict, temporal_probe
 from kinoray.train.loop import fit
+from kinoray.train.predictions import Predictions, gather_predictions
 from kinoray.train.world import World
 
 
@@ -41,10 +43,10 @@ class TrainingTask:
 
 @dataclass(frozen=True)
 class EvaluationTask:
-    """All that an evaluating worker needs to know."""
+    """All that an evaluating worker needs to know; ``weights`` is a state dict in the object store."""
 
     recipe: Recipe
-    checkpoint: str
+    weights: ray.ObjectRef
     split: str
     manifest: Manifest
     budget: DecodeBudget
@@ -58,6 +60,7 @@ class EvaluationOutcome:
 
     predictions: Predictions
     probe: Mapping[str, float]
+    seconds: float
 
 
 class RayStore:
@@ -94,16 +97,18 @@ def evaluate_worker(config: Mapping[str, EvaluationTask]) -> EvaluationOutcome |
     task = config["task"]
     world = _enter_world(task.num_threads)
     model = task.recipe.model.build()
-    model.load_state_dict(open_checkpoint(task.checkpoint).weights())
+    model.load_state_dict(ray.get(task.weights))
     model = model.to(world.device).eval()
     average = task.recipe.evaluation.average
+    started = time.perf_counter()
 
     def batches() -> Any:
         return evaluation_stream(task.recipe, task.split, task.manifest.table, world, task.budget)
 
     predictions = gather_predictions(predict(model, batches(), average=average, world=world), world)
+    seconds = time.perf_counter() - started
     probe = temporal_probe(model, batches(), world, average=average) if task.with_probe else {}
-    return None if predictions is None else EvaluationOutcome(predictions, probe)
+    return None if predictions is None else EvaluationOutcome(predictions, probe, seconds)
 
 
 def _enter_world(num_threads: int) -> World:

@@ -106,7 +106,8 @@ def check_files(manifest: Manifest, max_missing_fraction: float) -> None:
     if looked_at and len(missing) / len(looked_at) > max_missing_fraction:
         raise DataError(
             f"{manifest.where}: {len(missing)} of the {len(looked_at)} video files looked at do not exist, "
-            f"the first is {missing[0]}; check the source's root, or raise data.max_bad_fraction ({max_missing_fraction:g})"
+            f"the first is {missing[0]}; check the source's root, or raise data.max_bad_fraction "
+            f"({max_missing_fraction:g})"
         )
 
 

@@ -49,7 +49,7 @@ class Recognizer(nn.Module):
         """``(N, M, C, T, H, W)`` uint8 -> ``(N, M, K)`` logits; every view is scored on its own."""
         n, m = clips.shape[:2]
         features = self.forward_features(self.normalize(clips.flatten(0, 1)))
-        return self.forward_head(features).unflatten(0, (n, m))
+        return self.forward_head(features).reshape(n, m, self.num_classes)
 
     def forward_features(self, clips: Tensor) -> Tensor:
         """``(B, C, T, H, W)`` normalized floats -> the family's feature map, B = N * M."""

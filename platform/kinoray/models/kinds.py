@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
 from kinoray.config.kinds import KindConfig, KindTable
 
@@ -14,18 +14,22 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
-Channels = Annotated[tuple[float, ...], Field(min_length=1)]
-
 
 class ModelConfig(KindConfig):
     """What every recognizer is told, whatever its family."""
 
     num_classes: int = Field(gt=0)
     """K, the number of scores."""
-    mean: Channels = IMAGENET_MEAN
+    mean: tuple[float, ...] = Field(IMAGENET_MEAN, min_length=1)
     """Per channel, in grey levels 0..255; subtracted inside the model."""
-    std: Channels = IMAGENET_STD
+    std: tuple[PositiveFloat, ...] = IMAGENET_STD
     """Per channel, in grey levels 0..255; divides inside the model."""
+
+    @model_validator(mode="after")
+    def _one_std_per_mean(self) -> Self:
+        if len(self.std) != len(self.mean):
+            raise ValueError(f"std: needs one number per channel of mean ({len(self.mean)}), got {len(self.std)}")
+        return self
 
     def build(self) -> Recognizer:
         """Make the recognizer with fresh (or, where the family offers it, pretrained) weights."""

@@ -54,8 +54,8 @@ class Checkpoint:
     progress: Progress
     metrics: Mapping[str, float]
 
-    def recipe(self) -> Recipe:
-        return Recipe.load(self.folder / "recipe.yaml")
+    def recipe(self, overrides: Sequence[str] = ()) -> Recipe:
+        return Recipe.load(self.folder / "recipe.yaml", overrides)
 
     def classes(self) -> tuple[str, ...]:
         return tuple((self.folder / "classes.txt").read_text(encoding="utf-8").splitlines())

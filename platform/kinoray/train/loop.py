@@ -4,7 +4,7 @@
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from kinoray.data.config import Dataset
 from kinoray.losses import LossConfig
 from kinoray.models.base import Recognizer
 from kinoray.models.weights import load_weights, read_state_dict
@@ -23,21 +24,18 @@ from kinoray.recipe import Recipe, TrainingConfig
 from kinoray.schedules import lr_factor
 from kinoray.train.batch import Batch
 from kinoray.train.checkpoint import INDEX, Progress, Store, open_checkpoint, write_checkpoint
-from kinoray.train.evaluate import check_bad_videos, evaluate, temporal_probe
+from kinoray.train.evaluate import evaluate, temporal_probe
 from kinoray.train.events import EpochDone, Evaluation, Finished, Listener, Started
 from kinoray.train.meter import Meter
+from kinoray.train.predictions import check_bad_videos
 from kinoray.train.world import World
 
 
 class Feed(Protocol):
     """Where batches come from; this worker's share of them."""
 
+    dataset: Dataset
     steps_per_epoch: int
-    classes: tuple[str, ...]
-    train_paths: Mapping[str, str]
-    """video_id -> path of the training videos, to name bad ones."""
-    val_paths: list[str]
-    """Paths of the val manifest's rows; empty without one."""
 
     def train(self, epoch: int) -> Iterable[Batch]:
         """This worker's slice of each global batch of an epoch, in the plan's order."""
@@ -91,8 +89,8 @@ def fit(recipe: Recipe, feed: Feed, store: Store, world: World, emit: Listener) 
             num_epochs=recipe.training.epochs,
             first_epoch=progress.epoch + 1,
             steps_per_epoch=feed.steps_per_epoch,
-            num_train_videos=len(feed.train_paths),
-            num_val_videos=len(feed.val_paths),
+            num_train_videos=feed.dataset.train.num_videos,
+            num_val_videos=feed.dataset.val.num_videos if feed.dataset.val else 0,
         )
     )
     for epoch in range(progress.epoch + 1, recipe.training.epochs):
@@ -104,14 +102,14 @@ def fit(recipe: Recipe, feed: Feed, store: Store, world: World, emit: Listener) 
             meter.add(*train_step(learner, batch), batch)
             if meter.is_due:
                 emit(meter.report(lr))
-        trained = meter.close(feed.train_paths)
-        check_bad_videos(trained.bad_videos, len(feed.train_paths), recipe.data.max_bad_fraction)
+        trained = meter.close(feed.dataset.train)
+        check_bad_videos(trained.bad_videos, feed.dataset.train.num_videos, recipe.data.max_bad_fraction)
         evaluation = _evaluate_epoch(learner, recipe, feed, epoch)
         progress, is_best = _advanced(progress, recipe, trained, evaluation)
         place = _save(learner, recipe, feed, store, progress=progress, evaluation=evaluation)
         emit(replace(trained, evaluation=evaluation, is_best=is_best, checkpoint=place))
     probe = {}
-    if recipe.evaluation.temporal_probe and feed.val_paths:
+    if recipe.evaluation.temporal_probe and feed.dataset.val:
         probe = temporal_probe(net, feed.val(), world, average=recipe.evaluation.average)
     emit(Finished(probe))
     return progress
@@ -135,7 +133,7 @@ def train_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
     loss_sum = (losses.view(-1, num_views).mean(1) * weights).sum()
     learner.optimizer.zero_grad(set_to_none=True)
     # DDP averages gradients over workers; times their number it sums them.
-    (loss_sum * world.size / num_videos.clamp(min=1)).backward()
+    torch.autograd.backward(loss_sum * world.size / num_videos.clamp(min=1))
     grad_norm = nn.utils.clip_grad_norm_(learner.net.parameters(), training.clip_grad_norm or float("inf"))
     learner.optimizer.step()
     return torch.stack([loss_sum.detach(), weights.sum()]).double(), grad_norm.detach()
@@ -162,16 +160,10 @@ def _evaluate_epoch(learner: Learner, recipe: Recipe, feed: Feed, epoch: int) ->
     settings = recipe.evaluation
     is_last = epoch == recipe.training.epochs - 1
     learner.world.average_buffers(learner.net)
-    if not feed.val_paths or not (is_last or (epoch + 1) % settings.every_epochs == 0):
+    manifest = feed.dataset.val
+    if manifest is None or not (is_last or (epoch + 1) % settings.every_epochs == 0):
         return None
-    return evaluate(
-        learner.net,
-        feed.val(),
-        learner.world,
-        average=settings.average,
-        paths=feed.val_paths,
-        max_bad_fraction=recipe.data.max_bad_fraction,
-    )
+    return evaluate(learner.net, feed.val(), learner.world, recipe=recipe, manifest=manifest)
 
 
 def _advanced(
@@ -197,7 +189,7 @@ def _save(
             model=learner.net,
             optimizer=learner.optimizer,
             recipe=recipe,
-            classes=feed.classes,
+            classes=feed.dataset.classes,
             progress=progress,
             metrics=metrics,
         )

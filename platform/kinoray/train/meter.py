@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
+from kinoray.data.manifest import Manifest
 from kinoray.errors import DivergenceError
 from kinoray.train.batch import Batch
 from kinoray.train.events import BadVideo, EpochDone, StepsDone
@@ -87,13 +88,17 @@ class Meter:
         self._window_start, self._window_wait = now, 0.0
         return done
 
-    def close(self, paths: Mapping[str, str]) -> EpochDone:
-        """Figures of the whole epoch, not yet evaluated; ``paths`` names the bad videos' files."""
+    def close(self, manifest: Manifest) -> EpochDone:
+        """Figures of the whole epoch, not yet evaluated; the manifest names the bad videos' files."""
         loss, num_videos = self._mean_loss(self._epoch_loss + self._window_loss)
         if not math.isfinite(loss):
             raise DivergenceError(f"training diverged: the loss is {loss} in epoch {self.epoch}; lower optimizer.lr")
         seconds = time.perf_counter() - self._epoch_start
-        bad = [BadVideo(name, paths[name], error) for part in self.world.gather(self.bad) for name, error in part]
+        bad = [
+            BadVideo(name, manifest.path_of(name), error)
+            for part in self.world.gather(self.bad)
+            for name, error in part
+        ]
         return EpochDone(
             epoch=self.epoch,
             step=self.step,

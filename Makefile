@@ -1,0 +1,69 @@
+# Kinoray's commands: `make help` lists them. Needs GNU make, a POSIX shell and Python 3.11 or newer, nothing else.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# Named after the contents of what it was installed from, and made last: a second run finds it and does nothing, an
+# edit or an interrupted run does not.
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr -s ' ' '-')
+# Held by `make lock` to what every platform shares; constraints.txt says why these are left out.
+UNLOCKED := pip|wheel|triton|cuda-.*|nvidia-.*
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-slow check lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install everything into .venv (the first time: several GB, some minutes)
+
+# The newest Python that is tried is the newest one that Ray has wheels for.
+$(STAMP):
+	@if ! $(PYTHON) -c '' 2>/dev/null; then \
+	  for candidate in $(BASE_PYTHON) python3 python3.13 python3.12 python3.11; do \
+	    if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then \
+	      echo "setup: $(VENV) with $$($$candidate --version)"; \
+	      $$candidate -m venv --clear $(VENV) && break || exit 1; \
+	    fi; \
+	  done; \
+	fi; \
+	if ! $(PYTHON) -c '' 2>/dev/null; then \
+	  echo 'setup: no Python from 3.11 to 3.14 found as python3, python3.13, python3.12 or python3.11;' \
+	    'install one, or name it: make setup BASE_PYTHON=/path/to/python3.12' >&2; \
+	  exit 1; \
+	fi
+	@echo 'setup: installing into $(VENV); the first time this downloads several GB and takes some minutes'
+	@rm -f $(VENV)/.installed-*
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+	@echo 'setup: done'
+
+demo: setup ## train a small recognizer on generated videos, on this machine
+	@$(PYTHON) jobs/train.py
+
+test: setup ## run the tests
+	@$(PYTHON) -m pytest -m 'not slow'
+
+test-slow: setup ## run the longer proofs
+	@$(PYTHON) -m pytest -m slow
+
+check: setup ## formatting, lint, types, import rules
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -m mypy jobs
+	@$(VENV)/bin/lint-imports
+
+lock: ## resolve pyproject.toml anew and write constraints.txt (several GB, some minutes)
+	@echo 'lock: resolving in build/lock; this downloads several GB and takes some minutes'
+	@rm -rf build/lock && python3 -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@{ sed -n '/^#/p' constraints.txt; \
+	  build/lock/bin/python -m pip freeze --all --exclude-editable \
+	    | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' | grep -viE '^($(UNLOCKED))=='; } > build/constraints.txt
+	@mv build/constraints.txt constraints.txt && rm -rf build/lock
+	@echo 'lock: constraints.txt written; `make check test` tells whether it holds'
+
+clean: ## remove caches and build products; leaves .venv, runs and data
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@find platform jobs tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,122 @@
+"""What holds for every recognizer of the table, on the smallest variant of each family."""
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from kinoray.models.base import Recognizer
+from kinoray.models.kinds import MODELS, ModelConfig
+
+SMALL: dict[str, dict[str, Any]] = {
+    "tsn": {"backbone": "resnet18"},
+    "slowfast": {"depth": 18, "width": 8, "channel_ratio": 4, "speed_ratio": 4},
+}
+"""The settings that make a family small; a family that is small by itself needs none."""
+
+PUBLISHED: list[tuple[dict[str, Any], int]] = [
+    ({"kind": "tsn", "backbone": "resnet50"}, 24_327_632),
+    ({"kind": "slowfast", "depth": 50, "speed_ratio": 8}, 34_479_288),
+    ({"kind": "slowfast", "depth": 50, "speed_ratio": 4, "fusion_kernel": 7}, 34_565_560),
+    ({"kind": "slowfast", "depth": 101, "speed_ratio": 4, "fusion_kernel": 7}, 62_912_312),
+    ({"kind": "slowfast", "depth": 101, "fast_depth": 50}, 62_384_312),
+]
+"""Settings and the number of parameters for 400 classes."""
+
+
+@pytest.fixture(params=sorted(MODELS.kinds))
+def config(request: pytest.FixtureRequest) -> ModelConfig:
+    kind = request.param
+    module = MODELS.kinds[kind].partition(":")[0]
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        pytest.skip(f"{module} is not there yet")
+    picked = MODELS.validate({"kind": kind, "num_classes": 5, **SMALL.get(kind, {})})
+    assert isinstance(picked, ModelConfig)
+    return picked
+
+
+@pytest.fixture
+def model(config: ModelConfig) -> Recognizer:
+    torch.manual_seed(0)
+    return config.build()
+
+
+@pytest.fixture
+def clips(config: ModelConfig) -> Tensor:
+    """Two videos, two views each, 8 frames of 32 x 32."""
+    shape = (2, 2, len(config.mean), 8, 32, 32)
+    return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_uint8_views_become_logits(model: Recognizer, clips: Tensor) -> None:
+    with torch.inference_mode():
+        logits = model.eval()(clips)
+
+    assert logits.shape == (2, 2, 5)
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
+
+
+def test_every_parameter_has_a_finite_gradient(model: Recognizer, clips: Tensor) -> None:
+    logits = model.train()(clips)
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor([0, 1, 2, 3])).backward()
+
+    without = [name for name, value in model.named_parameters() if value.grad is None]
+    infinite = [name for name, value in model.named_parameters() if not value.grad.isfinite().all()]
+    assert (without, infinite) == ([], [])
+
+
+def test_a_view_is_scored_on_its_own(model: Recognizer, clips: Tensor) -> None:
+    model.eval()
+    with torch.inference_mode():
+        together = model(clips)
+        alone = model(clips[1:, :1])
+        moved = model(clips.flip(1))
+
+    torch.testing.assert_close(alone[0, 0], together[1, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(moved.flip(1), together, atol=1e-5, rtol=1e-5)
+
+
+def test_input_is_not_written_to(model: Recognizer, clips: Tensor) -> None:
+    before = clips.clone()
+    model.train()(clips)
+    assert torch.equal(clips, before)
+
+
+def test_state_dict_carries_the_whole_model(config: ModelConfig, model: Recognizer, clips: Tensor) -> None:
+    model.train()(clips)  # so that running statistics are no longer those of a fresh model
+    other = config.build()
+    other.load_state_dict(model.state_dict())
+    with torch.inference_mode():
+        assert torch.equal(other.eval()(clips), model.eval()(clips))
+
+
+def test_head_is_what_depends_on_the_number_of_classes(config: ModelConfig, model: Recognizer) -> None:
+    more = config.model_copy(update={"num_classes": 7}).build().state_dict()
+    changed = {key for key, value in model.state_dict().items() if value.shape != more[key].shape}
+    name = next(name for name, module in model.named_modules() if module is model.head())
+
+    assert changed
+    assert all(key.startswith(f"{name}.") for key in changed)
+
+
+@pytest.mark.parametrize(("settings", "num_params"), PUBLISHED)
+def test_published_sizes(settings: dict[str, Any], num_params: int) -> None:
+    config = MODELS.validate({"num_classes": 400, **settings})
+    assert isinstance(config, ModelConfig)
+    with torch.device("meta"):
+        model = config.build()
+    assert sum(parameter.numel() for parameter in model.parameters()) == num_params
+
+
+@pytest.mark.parametrize("wrong", [{"std": (1.0,)}, {"std": (1.0, 0.0, 1.0)}, {"mean": (), "std": ()}])
+def test_mean_and_std_belong_together(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"std|mean"):
+        ModelConfig(kind="any", num_classes=2, **wrong)
