@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kinoray.data.config import Dataset
+from kinoray.recipe import Recipe
 from kinoray.train.events import BadVideo, EpochDone, Evaluation, Event, Finished, Started, StepsDone
 
 PLAIN_LINE_SECONDS = 30
@@ -24,6 +26,16 @@ def make_console() -> Console:
     """Standard output; as wide as it needs to be where it is no terminal, so that no line is broken in a log."""
     console = Console(highlight=False, soft_wrap=True)
     return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=160)
+
+
+def announce(console: Console, recipe: Recipe, dataset: Dataset, allocation: str, *, run_name: str) -> None:
+    """Say in one line what will run."""
+    num_val = dataset.val.num_videos if dataset.val else 0
+    console.print(
+        f"[bold]{run_name}[/]: {recipe.model.kind} on {dataset.train.num_videos:,} train + {num_val:,} val videos of "
+        f"{len(dataset.classes)} classes, {recipe.training.epochs} epochs, global batch "
+        f"{recipe.data.train.batch_size}, seed {recipe.seed}; {allocation}"
+    )
 
 
 class TrainingConsole:

@@ -12,11 +12,11 @@ import ray
 import ray.data
 from ray.data import DataContext, ExecutionOptions, ExecutionResources
 
-from kinoray.cluster.site import Allocation
 from kinoray.data.config import Dataset
 from kinoray.data.plan import epoch_plan, evaluation_plan, evaluation_share, num_steps, training_share
 from kinoray.data.reading import ClipReader
 from kinoray.recipe import Recipe
+from kinoray.site import Allocation
 from kinoray.train.batch import Batch
 from kinoray.train.world import World
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from kinoray.cluster.site import Site
 from kinoray.errors import CheckpointError
 from kinoray.recipe import Recipe
+from kinoray.site import Site
 from kinoray.train.checkpoint import INDEX
 
 

@@ -13,8 +13,8 @@ import ray
 import ray.data
 
 import kinoray
-from kinoray.cluster.site import Capacity, Site
 from kinoray.errors import ConfigError, ResourceError
+from kinoray.site import Capacity, Site
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -75,6 +75,8 @@ def ray_gpu_count() -> int:
 
 def _connect(site: Site) -> None:
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    for name in NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     address = cluster_address(site)
     if address is None:
         _start_local(site, logging.ERROR)
@@ -88,10 +90,9 @@ def _connect(site: Site) -> None:
 
 
 def _start_local(site: Site, logging_level: int) -> None:
-    # Ray's servers listen on all interfaces, so even a private one is locked: with a token of this process alone.
-    # (Ray would write one to the home folder, which locks later `ray job submit`s out of clusters started without it.)
-    if "RAY_AUTH_MODE" not in os.environ:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # Ray locks a new cluster with a token, since its servers listen on all interfaces. Given none it would write one to
+    # the home folder, which locks later `ray job submit`s out of clusters started without it; so it gets one of its own.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
         address="local",
         num_cpus=site.local_cpus or len(os.sched_getaffinity(0)),

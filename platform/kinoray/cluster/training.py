@@ -12,13 +12,13 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from kinoray.cluster.ingest import DecodeBudget
 from kinoray.cluster.mailbox import delivering
-from kinoray.cluster.site import Allocation, Site
 from kinoray.cluster.worker import EvaluationOutcome, EvaluationTask, TrainingTask, evaluate_worker, train_worker
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
 from kinoray.data.plan import check_batch_size, num_steps
 from kinoray.errors import KinorayError
 from kinoray.recipe import Recipe
+from kinoray.site import Allocation, Site
 from kinoray.train.checkpoint import Checkpoint
 from kinoray.train.events import Listener
 
@@ -38,7 +38,7 @@ class TrainingResult:
     last_checkpoint: str
 
 
-def check_fit(recipe: Recipe, dataset: Dataset, allocation: Allocation) -> None:
+def check_batch(recipe: Recipe, dataset: Dataset, allocation: Allocation) -> None:
     """Raises ConfigError where the global batch suits neither the data nor the workers."""
     num_steps(dataset.train.num_videos, recipe.data.train.batch_size)
     check_batch_size(recipe.data.train.batch_size, allocation.num_workers)

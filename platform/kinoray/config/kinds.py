@@ -1,14 +1,18 @@
 """Tables of kinds: a word in a recipe picks a configuration class, which is imported only then."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
 from kinoray.config.base import Config
+from kinoray.config.suggest import did_you_mean
+
+_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 class KindConfig(Config):
@@ -36,6 +40,11 @@ class KindTable:
     kinds: Mapping[str, str] = field(hash=False)
     default: str | None = None
 
+    @property
+    def choices(self) -> str:
+        """What a ``kind`` may say, as it reads in messages."""
+        return f"one of {', '.join(sorted(self.kinds))}; or package.module:Class for your own"
+
     def pick(self, kind: str) -> type[KindConfig]:
         """Import and return the class behind a word.
 
@@ -43,44 +52,58 @@ class KindTable:
             PydanticCustomError: the word is unknown, or the import fails, or the class is of another sort.
         """
         target = self.kinds.get(kind, kind)
-        if ":" not in target:
-            raise PydanticCustomError(
-                "unknown_kind",
-                "no {what} of kind '{kind}'",
-                {"what": self.what, "kind": kind, "known": sorted(self.kinds)},
-            )
+        if not _TARGET.fullmatch(target):
+            raise _kind_error("unknown", f"no {self.what} '{kind}'{did_you_mean(kind, self.kinds)}; {self.choices}")
         module_name, _, class_name = target.partition(":")
         try:
-            picked = getattr(import_module(module_name), class_name)
-        except (ImportError, AttributeError) as error:
-            raise PydanticCustomError(
-                "kind_import", "kind '{kind}' cannot be imported: {why}", {"kind": kind, "why": str(error)}
-            ) from error
+            module = import_module(module_name)
+        except ImportError as error:
+            raise _kind_error("import", f"'{target}' cannot be imported: {error}; is it on PYTHONPATH?") from error
+        picked = getattr(module, class_name, None)
+        if picked is None:
+            near = did_you_mean(class_name, vars(module))
+            raise _kind_error("import", f"module '{module_name}' has no class '{class_name}'{near}")
         if not (isinstance(picked, type) and issubclass(picked, self.base)):
-            raise PydanticCustomError(
-                "kind_type",
-                "kind '{kind}' is no {base}; derive it from {module}.{base}",
-                {"kind": kind, "base": self.base.__name__, "module": self.base.__module__},
-            )
+            base = f"{self.base.__module__}.{self.base.__name__}"
+            raise _kind_error("type", f"'{target}' is no {self.what}; its class has to derive from {base}")
         return picked
 
     def validate(self, value: object) -> KindConfig:
-        """Turn a mapping with a ``kind`` into its configuration object."""
+        """Turn a mapping with a ``kind`` into its configuration object.
+
+        Raises:
+            PydanticCustomError: the value is no mapping.
+            ValidationError: what is wrong with the mapping, each problem at its own place (``kind`` for a bad pick).
+        """
         if isinstance(value, self.base):
             return value
         if not isinstance(value, Mapping):
-            raise PydanticCustomError(
-                "kind_mapping", "{what} is a mapping with a 'kind', not {got}", {"what": self.what, "got": repr(value)}
-            )
+            wanted = f"a mapping such as {{kind: {self.default or min(self.kinds, default='package.module:Class')}}}"
+            raise _kind_error("mapping", f"should be {wanted}")
         kind = value.get("kind", self.default)
-        if not isinstance(kind, str):
-            raise PydanticCustomError(
-                "kind_missing", "{what} needs a 'kind'", {"what": self.what, "known": sorted(self.kinds)}
-            )
-        return self.pick(kind).model_validate({**value, "kind": kind})
+        try:
+            if kind is None:
+                raise _kind_error("missing", f"missing; {self.choices}")
+            if not isinstance(kind, str):
+                raise _kind_error("unknown", f"should be a word, got {kind!r}; {self.choices}")
+            picked = self.pick(kind)
+        except PydanticCustomError as error:
+            raise ValidationError.from_exception_data(
+                self.what, [{"type": error, "loc": ("kind",), "input": kind}]
+            ) from error
+        return picked.model_validate({**value, "kind": kind})
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self.validate,
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda config: config.model_dump()),
+            serialization=core_schema.plain_serializer_function_ser_schema(_dump, info_arg=True),
         )
+
+
+def _kind_error(sort: str, message: str) -> PydanticCustomError:
+    # The message goes in as a value: braces in a recipe's words must not be taken for places to fill in.
+    return PydanticCustomError(f"kind_{sort}", "{message}", {"message": message})
+
+
+def _dump(config: KindConfig, info: core_schema.SerializationInfo) -> dict[str, Any]:
+    return config.model_dump(mode=info.mode)

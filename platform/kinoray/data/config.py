@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from kinoray.config.base import Config
 from kinoray.data.manifest import Manifest, check_files, load_manifest, read_classes
-from kinoray.data.sources import AnySource
+from kinoray.data.sources import AnySource, SourceConfig
 from kinoray.data.views import EvalView, TrainView, flip_indices
 from kinoray.errors import ConfigError, DataError
 
@@ -76,16 +76,26 @@ class DataConfig(Config):
         return self
 
     def evaluation_split(self, name: str) -> EvalSplit:
-        """The ``val`` or ``test`` split with its source filled in.
+        """The views of ``val`` or ``test``.
 
         Raises:
             ConfigError: the recipe has no such split.
         """
         split = {"val": self.val, "test": self.test or self.val}[name]
-        source = split.source if split and split.source else self.val and self.val.source
-        if split is None or source is None:
+        if split is None:
             raise ConfigError(f"data.{name}: missing; name its videos and views to evaluate on it")
-        return split.model_copy(update={"source": source})
+        return split
+
+    def evaluation_source(self, name: str) -> SourceConfig:
+        """The videos of ``val`` or ``test``.
+
+        Raises:
+            ConfigError: the recipe names none.
+        """
+        source = self.evaluation_split(name).source or (self.val and self.val.source)
+        if source is None:
+            raise ConfigError(f"data.{name}.source: missing; name its videos to evaluate on them")
+        return source
 
     def load(self, num_classes: int) -> Dataset:
         """Read and check the manifests that training needs.

@@ -95,7 +95,7 @@ class Finished:
     """All epochs are done."""
 
     probe: Mapping[str, float] = field(default_factory=dict)
-    """Accuracy with frames ``ordered``, ``reversed``, ``shuffled`` and of a ``single_frame``; empty if not asked for."""
+    """Accuracy with frames ``ordered``, ``reversed``, ``shuffled``, ``single_frame``; empty if not asked for."""
 
 
 Event: TypeAlias = Started | StepsDone | EpochDone | Finished

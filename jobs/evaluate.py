@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Score a checkpoint on every video of a split, each counted once; predictions go to Parquet.
+
+python jobs/evaluate.py runs/RUN                      the run's best checkpoint on data.val's views
+python jobs/evaluate.py runs/RUN/epoch-0004 --split test --set data.test.source=my_videos
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "platform"))
+
+from kinoray.cli.arguments import job_parser, recipe_overrides, run, site_overrides
+from kinoray.cli.console import make_console, show_evaluation
+from kinoray.cluster.session import capacity_of, session
+from kinoray.data.manifest import load_manifest
+from kinoray.site import Site, allocate
+from kinoray.train.checkpoint import open_checkpoint
+from kinoray.train.predictions import score_predictions, write_predictions
+
+
+def parser() -> ArgumentParser:
+    arguments = job_parser(__doc__ or "")
+    arguments.add_argument("checkpoint", help="a run's folder (its best checkpoint) or a checkpoint's folder")
+    arguments.add_argument("--split", choices=["val", "test"], default="val")
+    arguments.add_argument("--probe", action="store_true", help="also score shuffled, reversed and single frames")
+    arguments.add_argument("--out", metavar="PARQUET", help="default: predictions-SPLIT.parquet beside the checkpoint")
+    return arguments
+
+
+def main(arguments: Namespace) -> None:
+    checkpoint = open_checkpoint(arguments.checkpoint)
+    recipe = checkpoint.recipe(recipe_overrides(arguments.set))
+    site = Site.load(arguments.site, site_overrides(arguments.set))
+    allocation = allocate(site, capacity_of(site))
+    source = recipe.data.evaluation_source(arguments.split)
+    manifest = load_manifest(source, checkpoint.classes(), split=arguments.split)
+    out = Path(arguments.out or f"{checkpoint.folder}-predictions-{arguments.split}.parquet")
+    console = make_console()
+    console.print(f"{checkpoint.folder}: {manifest.num_videos:,} videos of {manifest.where}; {allocation.describe()}")
+    if arguments.dry_run:
+        return
+    from kinoray.cluster.training import evaluate
+
+    with session(site):
+        outcome = evaluate(recipe, checkpoint, manifest, allocation, split=arguments.split, with_probe=arguments.probe)
+    evaluation = score_predictions(outcome.predictions, recipe, manifest, seconds=outcome.seconds)
+    write_predictions(outcome.predictions, manifest, out)
+    show_evaluation(console, evaluation, probe=outcome.probe, places=[("predictions", str(out))])
+
+
+if __name__ == "__main__":
+    run(main, parser())

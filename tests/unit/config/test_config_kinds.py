@@ -1,0 +1,93 @@
+import sys
+
+import pytest
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+from toy_recipe import NETS, OPTIMIZERS, SGD, TSN, Recipe, SlowFast, UserNet
+
+from kinoray.config.kinds import KindConfig, KindTable
+
+
+def test_a_word_picks_its_class():
+    net = NETS.validate({"kind": "tsn", "num_classes": 3})
+    assert net == TSN(num_classes=3)
+
+
+def test_without_a_kind_the_default_is_meant():
+    assert OPTIMIZERS.validate({"lr": 1}) == SGD(lr=1)
+
+
+def test_a_users_class_is_picked_by_its_path():
+    net = NETS.validate({"kind": "toy_recipe:UserNet", "num_classes": 3, "width": 8})
+    assert net == UserNet(num_classes=3, width=8)
+
+
+def test_a_configuration_object_is_taken_as_it_is():
+    net = SlowFast(num_classes=3)
+    assert NETS.validate(net) is net
+
+
+def test_classes_are_imported_only_when_picked(tmp_path, monkeypatch):
+    (tmp_path / "lazy_nets.py").write_text("from toy_recipe import TSN\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    table = KindTable("model", NETS.base, {"lazy": "lazy_nets:TSN"})
+    assert "lazy_nets" not in sys.modules
+    assert table.pick("lazy") is TSN
+    assert sys.modules.pop("lazy_nets")
+
+
+CHOICES = "one of slowfast, tsn; or package.module:Class for your own"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("slowfst", f"no model 'slowfst' (did you mean 'slowfast'?); {CHOICES}"),
+        ("TSN", f"no model 'TSN' (did you mean 'tsn'?); {CHOICES}"),
+        ("{what}", f"no model '{{what}}'; {CHOICES}"),
+        ("", f"no model ''; {CHOICES}"),
+        (":Net", f"no model ':Net'; {CHOICES}"),
+        (".nets:Net", f"no model '.nets:Net'; {CHOICES}"),
+        ("nets:", f"no model 'nets:'; {CHOICES}"),
+        ("no_such.nets:Net", "'no_such.nets:Net' cannot be imported: No module named 'no_such'; is it on PYTHONPATH?"),
+        ("toy_recipe:UserNett", "module 'toy_recipe' has no class 'UserNett' (did you mean 'UserNet'?)"),
+        ("toy_recipe:SGD", "'toy_recipe:SGD' is no model; its class has to derive from toy_recipe.Net"),
+        ("toy_recipe:NETS", "'toy_recipe:NETS' is no model; its class has to derive from toy_recipe.Net"),
+    ],
+)
+def test_a_bad_pick_says_what_would_be_right(kind, message):
+    with pytest.raises(PydanticCustomError) as caught:
+        NETS.pick(kind)
+    assert caught.value.message() == message
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "message"),
+    [
+        ({"num_classes": 3}, ("model", "kind"), f"missing; {CHOICES}"),
+        ({"kind": 5}, ("model", "kind"), f"should be a word, got 5; {CHOICES}"),
+        ({"kind": "slow"}, ("model", "kind"), f"no model 'slow' (did you mean 'slowfast'?); {CHOICES}"),
+        ("slowfast", ("model",), "should be a mapping such as {kind: slowfast}"),
+        ({"kind": "tsn", "num_classes": 0}, ("model", "num_classes"), "Input should be greater than 0"),
+    ],
+)
+def test_a_problem_stands_at_its_own_place(value, place, message):
+    with pytest.raises(ValidationError) as caught:
+        Recipe.model_validate({"model": value})
+    assert [(error["loc"], error["msg"]) for error in caught.value.errors()] == [(place, message)]
+
+
+def test_a_table_without_words_still_gives_an_example():
+    with pytest.raises(PydanticCustomError, match=r"such as \{kind: package.module:Class\}"):
+        KindTable("thing", KindConfig, {}).validate(3)
+
+
+def test_a_dump_holds_the_picked_class_in_the_asked_mode():
+    recipe = Recipe(model=TSN(num_classes=3, num_segments=4))
+    assert recipe.model_dump()["model"] == {"kind": "tsn", "num_classes": 3, "mean": (1.0, 2.5), "num_segments": 4}
+    assert recipe.model_dump(mode="json")["model"]["mean"] == [1.0, 2.5]
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_tables_can_be_hashed():
+    assert hash(NETS) != hash(OPTIMIZERS)
