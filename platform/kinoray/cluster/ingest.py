@@ -4,8 +4,11 @@ Every worker streams its own share of the plan. The order needs no agreement bet
 shares equal, and a worker's executor holds only its part of the cluster's decode CPUs and of the object store.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Thread
 
 import pyarrow as pa
 import ray
@@ -46,6 +49,9 @@ class DecodeBudget:
 class RayFeed:
     """The feed of ``train.loop.fit`` for one worker.
 
+    Starting a pipeline takes about a second, in which nothing would be trained; so the stream that is due next is
+    started while the last batches of the present one are still in use.
+
     Args:
         recipe: its data part says what is read.
         dataset: the manifests.
@@ -57,33 +63,95 @@ class RayFeed:
         self.dataset = dataset
         self.steps_per_epoch = num_steps(dataset.train.num_videos, recipe.data.train.batch_size)
         self._recipe, self._world, self._budget = recipe, world, budget
+        self._next: Stream | None = None
 
     def train(self, epoch: int) -> Iterator[Batch]:
+        num_epochs = self._recipe.training.epochs
+        stream = self._taken() or self._train_stream(epoch)
+        if self.dataset.val is not None and self._recipe.evaluation.is_due(epoch, num_epochs):
+            return stream.batches(then=lambda: self._start(self._val_stream()))
+        return stream.batches(then=lambda: self._start_epoch(epoch + 1))
+
+    def val(self, epoch: int) -> Iterator[Batch]:
+        stream = self._taken() or self._val_stream()
+        return stream.batches(then=lambda: self._start_epoch(epoch + 1))
+
+    def _train_stream(self, epoch: int) -> "Stream":
         split = self._recipe.data.train
         plan = epoch_plan(self.dataset.train.table, seed=self._recipe.seed, epoch=epoch)
         share = training_share(plan, batch_size=split.batch_size, rank=self._world.rank, world_size=self._world.size)
         reader = ClipReader(split, self.dataset.flip_labels)
-        return stream(share, reader, split.batch_size // self._world.size, self._budget)
+        return Stream(share, reader, split.batch_size // self._world.size, self._budget)
 
-    def val(self) -> Iterator[Batch]:
-        if self.dataset.val is None:
-            return iter(())
+    def _val_stream(self) -> "Stream":
+        assert self.dataset.val is not None
         return evaluation_stream(self._recipe, "val", self.dataset.val.table, self._world, self._budget)
+
+    def _start_epoch(self, epoch: int) -> None:
+        if epoch < self._recipe.training.epochs:
+            self._start(self._train_stream(epoch))
+
+    def _start(self, stream: "Stream") -> None:
+        self._next = stream
+        stream.start()
+
+    def _taken(self) -> "Stream | None":
+        stream, self._next = self._next, None
+        return stream
+
+
+class Stream:
+    """Rows decoded on the cluster; batches come in the order of the rows, the last may be smaller.
+
+    Args:
+        rows: of ``PLAN_SCHEMA``.
+        reader: makes a clip of a row.
+        batch_size: videos of a batch.
+        budget: what it may use of the cluster.
+    """
+
+    def __init__(self, rows: pa.Table, reader: ClipReader, batch_size: int, budget: DecodeBudget) -> None:
+        self._num_batches = math.ceil(rows.num_rows / batch_size)
+        self._batches = _decoded(rows, reader, batch_size, budget)
+        self._first: Future[Batch | None] | None = None
+
+    def start(self) -> None:
+        """Begin to decode, without waiting for it."""
+        if self._first is None:
+            self._first = Future()
+            Thread(target=self._fetch_first, args=(self._first,), name="kinoray-next-stream", daemon=True).start()
+
+    def batches(self, *, then: Callable[[], None] = lambda: None) -> Iterator[Batch]:
+        """All batches; ``then`` is called when those that are left are decoded, or nearly."""
+        self.start()
+        assert self._first is not None
+        batch = self._first.result()
+        for index in range(self._num_batches):
+            if index == max(0, self._num_batches - 1 - PREFETCHED_BATCHES):
+                then()
+            assert batch is not None
+            yield batch
+            batch = next(self._batches, None)
+
+    def _fetch_first(self, first: "Future[Batch | None]") -> None:
+        try:
+            first.set_result(next(self._batches, None))
+        except BaseException as error:  # noqa: BLE001 - raised where the batch is asked for
+            first.set_exception(error)
 
 
 def evaluation_stream(
     recipe: Recipe, split_name: str, manifest: pa.Table, world: World, budget: DecodeBudget
-) -> Iterator[Batch]:
+) -> Stream:
     """One worker's batches of an evaluation split; all workers' together hold every row once."""
     split = recipe.data.evaluation_split(split_name)
     share = evaluation_share(
         evaluation_plan(manifest), batch_size=split.batch_size, rank=world.rank, world_size=world.size
     )
-    return stream(share, ClipReader(split), split.batch_size, budget)
+    return Stream(share, ClipReader(split), split.batch_size, budget)
 
 
-def stream(rows: pa.Table, reader: ClipReader, batch_size: int, budget: DecodeBudget) -> Iterator[Batch]:
-    """Decode rows on the cluster; batches come in the order of the rows, the last may be smaller."""
+def _decoded(rows: pa.Table, reader: ClipReader, batch_size: int, budget: DecodeBudget) -> Iterator[Batch]:
     if rows.num_rows == 0:
         return
     _bound(budget)

@@ -91,7 +91,7 @@ def _connect(site: Site) -> None:
 
 def _start_local(site: Site, logging_level: int) -> None:
     # Ray locks a new cluster with a token, since its servers listen on all interfaces. Given none it would write one to
-    # the home folder, which locks later `ray job submit`s out of clusters started without it; so it gets one of its own.
+    # the home folder, which locks later `ray job submit`s out of clusters started without it; so it gets its own.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
         address="local",

@@ -103,7 +103,7 @@ def evaluate_worker(config: Mapping[str, EvaluationTask]) -> EvaluationOutcome |
     started = time.perf_counter()
 
     def batches() -> Any:
-        return evaluation_stream(task.recipe, task.split, task.manifest.table, world, task.budget)
+        return evaluation_stream(task.recipe, task.split, task.manifest.table, world, task.budget).batches()
 
     predictions = gather_predictions(predict(model, batches(), average=average, world=world), world)
     seconds = time.perf_counter() - started

@@ -1,12 +1,13 @@
 """A trained recognizer in MLflow's model store, beside the run that made it. Nothing is pickled."""
 
+import math
 import tempfile
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-import mlflow.pyfunc
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, ModelSignature
@@ -43,7 +44,6 @@ def log_recognizer(
     checkpoint_dir: Path,
     name: str = "recognizer",
     metrics: Mapping[str, float],
-    step: int = 0,
 ) -> str:
     """Store a checkpoint as a model that ``mlflow.pyfunc.load_model`` loads where Kinoray is not installed.
 
@@ -53,7 +53,6 @@ def log_recognizer(
         checkpoint_dir: a local checkpoint folder.
         name: of the model in the run's list.
         metrics: of the checkpoint, by the keys of the run's metrics (``val/top1``).
-        step: optimizer steps after which they were measured.
 
     Returns:
         The model's URI, ``models:/m-…``.
@@ -82,8 +81,9 @@ def log_recognizer(
             with tempfile.TemporaryDirectory() as folder:
                 _save(Path(folder) / "model", record, checkpoint_dir)
                 client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
-            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
-            client.log_batch(run_id, metrics=_linked_metrics(client, run_id, logged.model_id, metrics, step))
+            points = [_point(client, run_id, logged.model_id, key, value) for key, value in metrics.items()]
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, max((p.step for p in points), default=0))])
+            client.log_batch(run_id, metrics=points)
             status = LoggedModelStatus.READY
         finally:
             client.finalize_logged_model(logged.model_id, status)
@@ -91,6 +91,7 @@ def log_recognizer(
 
 
 def _save(folder: Path, record: Model, checkpoint_dir: Path) -> None:
+    # Loaded on first use, and only then: it warns about its own type hints, which `quiet` holds back.
     mlflow.pyfunc.save_model(
         path=str(folder),
         mlflow_model=record,
@@ -104,13 +105,10 @@ def _save(folder: Path, record: Model, checkpoint_dir: Path) -> None:
     )
 
 
-def _linked_metrics(
-    client: MlflowClient, run_id: str, model_id: str, metrics: Mapping[str, float], step: int
-) -> list[Metric]:
-    """The metrics as the model's own. Where the run has the same point, its time is taken: the point stays one."""
-    linked = []
-    for key, value in metrics.items():
-        same = (p.timestamp for p in client.get_metric_history(run_id, key) if (p.step, p.value) == (step, value))
-        timestamp = next(same, int(time.time() * 1000))
-        linked.append(Metric(key, value, timestamp, step, model_id=model_id, run_id=run_id))
-    return linked
+def _point(client: MlflowClient, run_id: str, model_id: str, key: str, value: float) -> Metric:
+    """A metric as the model's own: the run's point of that value, so that it stays one point in the run's history."""
+    history = client.get_metric_history(run_id, key)
+    same = [point for point in history if math.isclose(point.value, value)]
+    step = max((point.step for point in same or history), default=0)
+    timestamp = next((point.timestamp for point in same if point.step == step), int(time.time() * 1000))
+    return Metric(key, value, timestamp, step, model_id=model_id, run_id=run_id)

@@ -18,9 +18,10 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, RunTag
 from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 from numpy.typing import NDArray
 
-from kinoray.tracking.outbox import Outbox, cut, log_params, logger, upload
+from kinoray.errors import ResourceError
+from kinoray.tracking.outbox import Outbox, cut, first_line, log_params, logger, upload
 from kinoray.tracking.pictures import confusion_picture, curves_picture, png_bytes
-from kinoray.tracking.store import checked_uri, connect, open_experiment, quiet, refusals_named, run_link
+from kinoray.tracking.store import checked_uri, connect, open_experiment, public_uri, quiet, refusals_named, run_link
 from kinoray.tracking.summary import Best, Point, bad_videos_table, describe_run, read_bad_videos
 from kinoray.train.events import BadVideo, EpochDone, Event, Finished, Started, StepsDone
 
@@ -143,7 +144,7 @@ class RunTracker:
                 client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
             log_params(client, run_id, _new_params(params, run.data.params))
             client.log_inputs(run_id, datasets=[_dataset_input(split, info) for split, info in datasets.items()])
-            upload(client, run_id, "recipe.yaml", recipe_yaml.encode())
+            tracker._store_recipe(recipe_yaml)
         return tracker
 
     def link(self) -> str:
@@ -181,6 +182,17 @@ class RunTracker:
         note = describe_run(status=status, error=error, best=self._best, history=self._history, tags=self._tags)
         self._outbox.set_tags({"mlflow.note.content": note} | ({"error": error} if error else {}))
         self._outbox.end_run(status)
+
+    def _store_recipe(self, recipe_yaml: str) -> None:
+        """Store the first file; where files cannot go is better known now than when the model is ready."""
+        try:
+            upload(self._client, self.run_id, "recipe.yaml", recipe_yaml.encode())
+        except Exception as error:
+            self._client.set_terminated(self.run_id, "FAILED")
+            raise ResourceError(
+                f"tracking: {public_uri(self.uri)} takes no files: {first_line(error)}; "
+                "check where its artifacts are kept, and the right to write there"
+            ) from error
 
     def _note_start(self, event: Started) -> None:
         names = ("device", "num_workers", "num_parameters", "num_train_videos", "num_val_videos")

@@ -37,8 +37,9 @@ def describe_run(*, status: str, error: str, best: Best | None, history: History
         rows = "\n".join(f"| {name} | {_figure(name, value)} |" for name, value in best.metrics.items())
         blocks.append(f"### Best epoch: {best.epoch}\n\n| metric | value |\n|---|---|\n{rows}")
         blocks.append(f"Checkpoint: `{best.checkpoint}`")
-    if bad := history.get("bad_videos"):
-        blocks.append(f"{bad[-1][1]:.0f} videos could not be read: see `bad_videos.csv` under Artifacts")
+    num_bad = history["bad_videos"][-1][1] if "bad_videos" in history else 0
+    if num_bad:
+        blocks.append(f"{num_bad:.0f} videos could not be read: see `bad_videos.csv` under Artifacts")
     blocks += [f"{what.capitalize()}: `{tags[what]}`" for what in ("recipe", "command") if what in tags]
     blocks.append("Resolved recipe: `recipe.yaml` under Artifacts")
     return "\n\n".join(blocks)

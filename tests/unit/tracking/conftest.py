@@ -1,0 +1,18 @@
+"""One SQLite store for the whole room: its first use makes MLflow's tables, which takes seconds."""
+
+import pytest
+from mlflow import MlflowClient
+
+from kinoray.tracking.store import connect, default_uri
+
+
+@pytest.fixture(scope="session")
+def store_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    uri = default_uri(str(tmp_path_factory.mktemp("store") / "not yet there"))
+    connect(uri)
+    return uri
+
+
+@pytest.fixture
+def client(store_uri: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=store_uri)
