@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Train a recipe on Ray and record it in MLflow.
 
-python jobs/train.py RECIPE [--site SITE] [--set PATH=VALUE ...]      a local run
-ray job submit --working-dir . -- jobs/train.py RECIPE                on a cluster
+python jobs/train.py RECIPE [--site SITE] [--set PATH=VALUE ...], or the same words after `ray job submit --`
 """
 
 import sys
@@ -10,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+DEMO = ROOT / "configs/tiny3d/tiny3d_motion8.yaml"
 sys.path.insert(0, str(ROOT / "platform"))
 
 from kinoray.cli.arguments import job_parser, recipe_overrides, run, site_overrides
@@ -24,9 +24,7 @@ from kinoray.tracking.training import log_model, tracked_training
 
 def parser() -> ArgumentParser:
     arguments = job_parser(__doc__ or "")
-    arguments.add_argument(
-        "recipe", nargs="?", default=ROOT / "configs/tiny3d/tiny3d_motion8.yaml", help="default: the demo"
-    )
+    arguments.add_argument("recipe", nargs="?", default=DEMO, help="a recipe; default: the demo")
     arguments.add_argument("--print-recipe", action="store_true", help="show every value and who set it, and stop")
     arguments.add_argument("--resume", metavar="RUN", help="continue this run from its last checkpoint")
     return arguments
@@ -35,10 +33,8 @@ def parser() -> ArgumentParser:
 def main(arguments: Namespace) -> None:
     site = Site.load(arguments.site, site_overrides(arguments.set))
     overrides = recipe_overrides(arguments.set)
-    if arguments.resume:
-        recipe = recipe_of_run(site, arguments.resume, overrides)
-    else:
-        recipe = Recipe.load(arguments.recipe, overrides)
+    resumed = arguments.resume and recipe_of_run(site, arguments.resume, overrides)
+    recipe = resumed or Recipe.load(arguments.recipe, overrides)
     if arguments.print_recipe:
         print(recipe.describe())
         return

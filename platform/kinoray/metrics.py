@@ -10,10 +10,17 @@ Labels = NDArray[np.int64]
 def top_k_accuracy(scores: Scores, labels: Labels, k: int) -> float:
     """Share of videos whose label is among the k highest of their ``(N, K)`` scores.
 
-    Of equal scores the later class ranks higher, as sorting in numpy has it.
+    Of equal scores the later class ranks higher.
     """
-    ranked = np.argsort(scores, axis=1)[:, -k:]
-    return float((ranked == labels[:, None]).any(axis=1).mean())
+    return float((ranked(scores)[:, -k:] == labels[:, None]).any(axis=1).mean())
+
+
+def ranked(scores: Scores) -> Labels:
+    """``(N, K)`` scores -> ``(N, K)`` classes, the best one last; of equal scores the later class.
+
+    Sorting is stable: numpy's default places equals differently from one processor to the next.
+    """
+    return np.argsort(scores, axis=1, kind="stable")
 
 
 def confusion_matrix(predictions: Labels, labels: Labels, num_classes: int) -> NDArray[np.int64]:
@@ -35,7 +42,7 @@ def mean_class_accuracy(confusion: NDArray[np.int64]) -> float:
 def classification_metrics(scores: Scores, labels: Labels) -> dict[str, float]:
     """``top1``, ``top5`` (where there are more than five classes) and ``mean_class_accuracy`` of ``(N, K)`` scores."""
     num_classes = scores.shape[1]
-    predictions = np.argsort(scores, axis=1)[:, -1]
+    predictions = ranked(scores)[:, -1]
     metrics = {"top1": float((predictions == labels).mean())}
     if num_classes > 5:
         metrics["top5"] = top_k_accuracy(scores, labels, 5)

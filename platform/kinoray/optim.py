@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kinoray.config.kinds import KindConfig, KindTable
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
     from torch.optim import Optimizer
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(KindConfig):
@@ -33,6 +36,12 @@ class SGDConfig(OptimizerConfig):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
 
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> SGDConfig:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov, got true with momentum 0; it should be false, or momentum above 0")
+        return self
+
     def build(self, parameters: Iterable[Parameter]) -> Optimizer:
         from torch.optim import SGD
 
@@ -45,7 +54,7 @@ class AdamWConfig(OptimizerConfig):
     """Adam with decoupled decay. Source: arXiv 1711.05101."""
 
     kind: str = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
 
     def build(self, parameters: Iterable[Parameter]) -> Optimizer:

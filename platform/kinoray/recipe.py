@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from kinoray.config.base import Config
 from kinoray.config.layers import Layered, from_values, override, read_layers, replace_values
@@ -47,6 +47,10 @@ class EvaluationConfig(Config):
     temporal_probe: bool = False
     """Score the last epoch's model also with shuffled, reversed and single frames."""
 
+    def is_due(self, epoch: int, num_epochs: int) -> bool:
+        """Whether an epoch, counted from 0, ends with an evaluation."""
+        return epoch == num_epochs - 1 or (epoch + 1) % self.every_epochs == 0
+
 
 class Recipe(Config):
     """Model, data, optimization and evaluation of one experiment."""
@@ -65,6 +69,22 @@ class Recipe(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     _layered: Layered = PrivateAttr(default_factory=lambda: Layered({}, {}))
+
+    @model_validator(mode="after")
+    def _monitor_is_measured(self) -> Self:
+        if self.evaluation.monitor == "top5" and self.model.num_classes <= 5:
+            raise ValueError(
+                f"evaluation.monitor, got top5 with {self.model.num_classes} classes; it should be top1 or "
+                "mean_class_accuracy, for top5 needs more than five"
+            )
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        """Equal in what is computed, whoever set it."""
+        return isinstance(other, Recipe) and self.yaml() == other.yaml()
+
+    def __hash__(self) -> int:
+        return hash(self.yaml())
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:

@@ -1,6 +1,5 @@
 """A trained recognizer for one video at a time: ``load_recognizer(...).recognize("video.mp4").top(5)``."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,11 +11,10 @@ from torch import Tensor
 
 from kinoray.data.views import EvalView
 from kinoray.models.base import Recognizer
-from kinoray.recipe import Average, Recipe
+from kinoray.recipe import Average
 from kinoray.train.checkpoint import open_checkpoint
 from kinoray.train.evaluate import average_views
 from kinoray.video.decode import VideoReader
-from kinoray.video.files import open_video_file
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,7 @@ class VideoRecognizer:
         Raises:
             DecodeError: it cannot be read.
         """
-        name = str(video) if isinstance(video, str | Path) else "video"
-        source = open_video_file(str(video)) if isinstance(video, str | Path) else video
-        with VideoReader(io.BytesIO(source) if isinstance(source, bytes) else source, name=name) as reader:
+        with VideoReader(str(video) if isinstance(video, Path) else video) as reader:
             views, _ = self.view.read(reader, range(reader.num_frames), clip_seed=0)
         clips = torch.from_numpy(views).permute(0, 4, 1, 2, 3).unsqueeze(0)
         return Recognition(average_views(self(clips).float(), self.average)[0].cpu().numpy(), self.classes)
@@ -82,8 +78,8 @@ def load_recognizer(checkpoint: str | Path, *, device: str = "cpu", split: str =
         CheckpointError: it is missing, incomplete or damaged.
     """
     opened = open_checkpoint(checkpoint)
-    recipe: Recipe = opened.recipe()
-    model = recipe.model.build()
-    model.load_state_dict(opened.weights())
+    recipe = opened.recipe()
+    model = recipe.model.without_pretrained().build()
+    opened.restore_model(model)
     view = recipe.data.evaluation_split(split)
     return VideoRecognizer(model.to(device).eval(), view, opened.classes(), recipe.evaluation.average)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from kinoray.config.kinds import KindConfig, KindTable
 
@@ -39,7 +39,7 @@ class ScheduleConfig(KindConfig):
     @model_validator(mode="after")
     def _begins_before_it_ends(self) -> "ScheduleConfig":
         if self.end is not None and self.end <= self.begin:
-            raise ValueError(f"end ({self.end:g}) is not after begin ({self.begin:g})")
+            raise ValueError(f"end, got {self.end:g}; it should be after begin ({self.begin:g})")
         return self
 
     def factor(self, at: Moment) -> float:
@@ -53,6 +53,11 @@ class LinearSchedule(ScheduleConfig):
     kind: str = "linear"
     start_factor: float = Field(1 / 3, ge=0)
     end_factor: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _has_two_moments(self) -> "LinearSchedule":
+        _check_moments(self)
+        return self
 
     def factor(self, at: Moment) -> float:
         return self.start_factor + (self.end_factor - self.start_factor) * at.time / max(1, at.length - 1)
@@ -72,7 +77,7 @@ class MultiStepSchedule(ScheduleConfig):
     """Times ``gamma`` at every milestone."""
 
     kind: str = "multistep"
-    milestones: tuple[float, ...] = Field(min_length=1)
+    milestones: tuple[NonNegativeFloat, ...] = Field(min_length=1)
     """In epochs since ``begin``."""
     gamma: float = Field(0.1, gt=0)
 
@@ -81,13 +86,27 @@ class MultiStepSchedule(ScheduleConfig):
 
 
 class ConstantSchedule(ScheduleConfig):
-    """One factor until ``end``, then 1."""
+    """One factor, and 1 from the last step (or epoch) before ``end`` on, as in MMEngine."""
 
     kind: str = "constant"
     value: float = Field(1.0, ge=0)
 
+    @model_validator(mode="after")
+    def _has_two_moments(self) -> "ConstantSchedule":
+        _check_moments(self)
+        return self
+
     def factor(self, at: Moment) -> float:
         return self.value if at.time < at.length - 1 else 1.0
+
+
+def _check_moments(schedule: ScheduleConfig) -> None:
+    """Within one epoch a factor that moves by epoch cannot move: the rate would stay at its first one for good."""
+    if schedule.per == "epoch" and schedule.end is not None and int(schedule.end) - int(schedule.begin) < 2:
+        raise ValueError(
+            f"end, got {schedule.end:g} with begin {schedule.begin:g} and per epoch; it should be two epochs after "
+            "begin or later, or per step"
+        )
 
 
 SCHEDULES = KindTable(

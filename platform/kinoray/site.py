@@ -1,9 +1,12 @@
 """A site: where a recipe is computed, and whether the place can hold it."""
 
+import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -20,7 +23,7 @@ class Site(Config):
     """A machine or cluster and how it is shared between training and decoding.
 
     What is left out is derived from what the cluster has: a worker per GPU, or one worker; one CPU for each worker with
-    a GPU, else half of the CPUs for training; all other CPUs decode.
+    a GPU, else for all workers together the CPUs that ``decode_cpus`` leaves or half of them; all other CPUs decode.
     """
 
     address: str | None = None
@@ -59,8 +62,24 @@ class Site(Config):
         return flatten(self)
 
     def storage_path(self) -> str:
-        """The storage as an absolute path, or its URI."""
-        return self.storage if "://" in self.storage else str(Path(self.storage).resolve())
+        """The storage as an absolute path, or its URI.
+
+        A relative path starts from the working folder. Where that is the copy that Ray made of an uploaded job, and
+        deletes after it, it starts from the home folder instead.
+        """
+        if "://" in self.storage:
+            return self.storage
+        base = Path.home() if "working_dir" in job_environment() else Path.cwd()
+        return str((base / self.storage).resolve())
+
+
+def job_environment() -> dict[str, Any]:
+    """The runtime environment that `ray job submit` gave this process; empty outside a job."""
+    with suppress(json.JSONDecodeError):
+        config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+        environment: dict[str, Any] = config.get("runtime_env") or {}
+        return environment
+    return {}
 
 
 @dataclass(frozen=True)
@@ -100,8 +119,8 @@ class Allocation:
 
     def describe(self) -> str:
         """One phrase, e.g. ``2 workers x 1 CPU + 4 decode CPUs``."""
-        unit = f"{self.gpus_per_worker:g} GPU" if self.gpus_per_worker else f"{self.cpus_per_worker:g} CPU"
-        return f"{self.num_workers} worker{'s' * (self.num_workers > 1)} x {unit} + {self.decode_cpus:g} decode CPU"
+        unit = _count(self.gpus_per_worker, "GPU") if self.gpus_per_worker else _count(self.cpus_per_worker, "CPU")
+        return f"{_count(self.num_workers, 'worker')} x {unit} + {_count(self.decode_cpus, 'decode CPU')}"
 
 
 def allocate(site: Site, capacity: Capacity) -> Allocation:
@@ -114,28 +133,35 @@ def allocate(site: Site, capacity: Capacity) -> Allocation:
     """
     gpus_per_worker = site.gpus_per_worker if site.gpus_per_worker is not None else float(capacity.gpus >= 1)
     num_workers = site.workers or (max(1, int(capacity.gpus // gpus_per_worker)) if gpus_per_worker else 1)
-    cpus_per_worker = site.cpus_per_worker or _default_cpus(capacity.cpus, num_workers, gpus_per_worker > 0)
-    training = num_workers * cpus_per_worker
-    if num_workers * gpus_per_worker > capacity.gpus:
+    cpus_per_worker = site.cpus_per_worker or _default_cpus(site, capacity, num_workers, on_gpu=gpus_per_worker > 0)
+    gpus, training = num_workers * gpus_per_worker, num_workers * cpus_per_worker
+    workers = _count(num_workers, "worker")
+    if gpus > capacity.gpus:
         raise ResourceError(
-            f"site.workers: {num_workers} workers x {gpus_per_worker:g} GPUs = {num_workers * gpus_per_worker:g} GPUs, "
-            f"the cluster has {capacity.gpus:g}; lower site.workers or site.gpus_per_worker"
+            f"site: {workers} x {_count(gpus_per_worker, 'GPU')} = {_count(gpus, 'GPU')}, the cluster has "
+            f"{capacity.gpus:g}; lower site.workers or site.gpus_per_worker"
         )
     rest = capacity.cpus - training
     decode = rest if site.decode_cpus is None else site.decode_cpus
-    if decode > rest or rest < MIN_DECODE_CPUS:
+    if decode > rest or (site.decode_cpus is None and decode < MIN_DECODE_CPUS):
         wanted = f"{decode:g}" if site.decode_cpus is not None else f"at least {MIN_DECODE_CPUS:g}"
         raise ResourceError(
-            f"site: {num_workers} workers x {cpus_per_worker:g} CPUs = {training:g} CPUs to train and {wanted} to "
-            f"decode do not fit the cluster's {capacity.cpus:g} CPUs; lower site.workers, site.cpus_per_worker or "
-            "site.decode_cpus, or add nodes"
+            f"site: {workers} x {_count(cpus_per_worker, 'CPU')} = {_count(training, 'CPU')} to train and {wanted} to "
+            f"decode do not fit the cluster's {_count(capacity.cpus, 'CPU')}; lower site.workers, "
+            "site.cpus_per_worker or site.decode_cpus, or add nodes"
         )
     return Allocation(num_workers, cpus_per_worker, gpus_per_worker, decode)
 
 
-def _default_cpus(cpus: float, num_workers: int, on_gpu: bool) -> float:
-    """CPUs of one worker: one where a GPU does the work, else half of all CPUs, shared."""
-    share = cpus / 2 / num_workers
+def _default_cpus(site: Site, capacity: Capacity, num_workers: int, *, on_gpu: bool) -> float:
+    """CPUs of one worker: one where a GPU does the work, else its share of those for training."""
     if on_gpu:
-        return min(1.0, share)
+        return min(1.0, capacity.cpus / 2 / num_workers)
+    decode = site.decode_cpus if site.decode_cpus and site.decode_cpus < capacity.cpus else capacity.cpus / 2
+    # A worker lies on one node, and the largest has at least the average.
+    share = min((capacity.cpus - decode) / num_workers, capacity.cpus / capacity.num_nodes)
     return float(int(share)) if share >= 1 else share
+
+
+def _count(number: float, unit: str) -> str:
+    return f"{number:g} {unit}{'s' * (number > 1)}"

@@ -1,6 +1,7 @@
 """What a person sees of a run: one line that says what will happen, progress, and a closing table.
 
-On a terminal progress is live; elsewhere it is plain lines, one an epoch and one every half minute.
+On a terminal progress is live; elsewhere it is plain lines, one an epoch and one every half minute. Names and paths go
+to the console as ``Text``: a bracket in a file's name is no markup.
 """
 
 import time
@@ -12,11 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from kinoray.data.config import Dataset
 from kinoray.recipe import Recipe
-from kinoray.train.events import BadVideo, EpochDone, Evaluation, Event, Finished, Started, StepsDone
+from kinoray.train.events import EpochDone, Evaluation, Event, Finished, Started, StepsDone
 
+LOG_WIDTH = 1_000
 PLAIN_LINE_SECONDS = 30
 SLOW_DATA_FRACTION = 0.2
 NUM_BAD_SHOWN = 5
@@ -24,18 +27,21 @@ NUM_BAD_SHOWN = 5
 
 def make_console() -> Console:
     """Standard output; as wide as it needs to be where it is no terminal, so that no line is broken in a log."""
-    console = Console(highlight=False, soft_wrap=True)
-    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=160)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
+    return console
 
 
 def announce(console: Console, recipe: Recipe, dataset: Dataset, allocation: str, *, run_name: str) -> None:
     """Say in one line what will run."""
     num_val = dataset.val.num_videos if dataset.val else 0
-    console.print(
-        f"[bold]{run_name}[/]: {recipe.model.kind} on {dataset.train.num_videos:,} train + {num_val:,} val videos of "
-        f"{len(dataset.classes)} classes, {recipe.training.epochs} epochs, global batch "
+    what = (
+        f"{recipe.model.kind} on {dataset.train.num_videos:,} train + {num_val:,} val videos of "
+        f"{_count(len(dataset.classes), 'class', 'classes')}, {_count(recipe.training.epochs, 'epoch')}, global batch "
         f"{recipe.data.train.batch_size}, seed {recipe.seed}; {allocation}"
     )
+    console.print(Text.assemble((run_name, "bold"), ": ", what))
 
 
 class TrainingConsole:
@@ -52,6 +58,7 @@ class TrainingConsole:
         self.best: EpochDone | None = None
         self.epochs: list[EpochDone] = []
         self.probe: Mapping[str, float] = {}
+        self._bad: set[str] = set()
         self._begin = self._last_line = time.monotonic()
         self._progress = Progress(
             TextColumn("[bold]epoch {task.fields[epoch]}"),
@@ -100,31 +107,29 @@ class TrainingConsole:
 
     def close(self, *, checkpoint: str, places: Sequence[tuple[str, str]]) -> None:
         """Print the closing table; ``places`` are more rows, such as where MLflow shows the run."""
-        table = _table("done")
+        rows: list[tuple[str, str]] = []
         if self.best is not None and self.best.evaluation is not None:
-            for name, figure in self.best.evaluation.metrics.items():
-                table.add_row(f"val/{name}", _figure(name, figure))
-            table.add_row("best epoch", f"{self.best.epoch + 1} of {len(self.epochs) and self.epochs[-1].epoch + 1}")
-        for name, accuracy in self.probe.items():
-            table.add_row(f"temporal probe, {name.replace('_', ' ')}", f"{accuracy:.3f}")
-        table.add_row("training speed", f"{self.videos_per_second:.1f} videos/s")
-        table.add_row("waiting for data", f"{self.data_wait_fraction:.0%} of the training time{self._advice()}")
-        table.add_row("wall time", _duration(time.monotonic() - self._begin))
-        num_bad = len({video.video_id for epoch in self.epochs for video in _bad_videos(epoch)})
-        if num_bad:
-            table.add_row("unreadable videos", str(num_bad))
-        table.add_row("checkpoint", checkpoint)
-        for name, value in places:
-            table.add_row(name, value)
-        self.console.print(table)
+            rows += [(f"val/{name}", _figure(name, figure)) for name, figure in self.best.evaluation.metrics.items()]
+            rows.append(("best epoch", f"{self.best.epoch + 1} of {self.epochs[-1].epoch + 1}"))
+        rows += _probe_rows(self.probe)
+        if self.epochs:
+            rows.append(("training speed", f"{self.videos_per_second:.1f} videos/s"))
+            rows.append(("waiting for data", f"{self.data_wait_fraction:.0%} of the training time{self._advice()}"))
+        rows.append(("wall time", _duration(time.monotonic() - self._begin)))
+        if self._bad:
+            rows.append(("unreadable videos", str(len(self._bad))))
+        self.console.print(_table("done", [*rows, ("checkpoint", checkpoint), *places]))
 
     def _on_start(self, event: Started) -> None:
         self.started = event
-        resumed = f", resumed at epoch {event.first_epoch + 1}" if event.first_epoch else ""
+        begin = f"resumed at epoch {event.first_epoch + 1}" if event.first_epoch else ""
+        if event.first_epoch >= event.num_epochs:
+            begin = "all of them done before"
         self.console.print(
-            f"{event.num_workers} worker{'s' * (event.num_workers > 1)} on {event.device}: "
-            f"{event.num_parameters:,} parameters, {event.num_epochs} epochs x {event.steps_per_epoch} steps{resumed} "
-            f"({time.monotonic() - self._begin:.0f} s to start)"
+            f"{_count(event.num_workers, 'worker')} on {event.device}: {event.num_parameters:,} parameters, "
+            f"{_count(event.num_epochs, 'epoch')} x {_count(event.steps_per_epoch, 'step')}{begin and ', '}{begin}; "
+            f"started after {_duration(time.monotonic() - self._begin)}",
+            markup=False,
         )
         self._progress.reset(self._task, total=event.num_epochs * event.steps_per_epoch)
         self._progress.update(
@@ -144,7 +149,7 @@ class TrainingConsole:
         if not self.console.is_terminal and now - self._last_line > PLAIN_LINE_SECONDS:
             self._last_line = now
             total = self.started.num_epochs * self.started.steps_per_epoch if self.started else 0
-            self.console.print(f"epoch {event.epoch + 1}  step {event.step}/{total}  {figures}")
+            self.console.print(f"epoch {event.epoch + 1}  step {event.step}/{total}  {figures}", markup=False)
 
     def _on_epoch(self, event: EpochDone) -> None:
         self.epochs.append(event)
@@ -153,49 +158,58 @@ class TrainingConsole:
         num_epochs = self.started.num_epochs if self.started else 0
         line = f"epoch {event.epoch + 1:>{len(str(num_epochs))}}/{num_epochs}  loss {event.train_loss:.3f}"
         if event.evaluation is not None:
-            shown = {name: event.evaluation.metrics[name] for name in (self.monitor, "loss")}
-            line += "".join(f"  val/{name} {_figure(name, value)}" for name, value in shown.items())
+            metrics = event.evaluation.metrics
+            shown = [name for name in (self.monitor, "loss") if name in metrics]
+            line += "".join(f"  val/{name} {_figure(name, metrics[name])}" for name in shown)
         line += f"  {event.videos_per_second:.0f} videos/s  data wait {event.data_wait_fraction:.0%}"
-        self.console.print(line + ("  [bold green]best[/]" if event.is_best else ""))
+        self.console.print(Text.assemble(line, ("  best" if event.is_best else "", "bold green")))
         self._last_line = time.monotonic()
-        self._show_bad(_bad_videos(event))
+        self._show_bad(event)
 
-    def _show_bad(self, bad: Sequence[BadVideo]) -> None:
-        for video in bad[:NUM_BAD_SHOWN]:
-            self.console.print(f"  [yellow]unreadable[/] {video.error}", markup=True)
-        if len(bad) > NUM_BAD_SHOWN:
-            self.console.print(f"  ... and {len(bad) - NUM_BAD_SHOWN} more; all are listed in the run's bad_videos.csv")
+    def _show_bad(self, event: EpochDone) -> None:
+        """Tell of bad videos once, not every epoch."""
+        found = event.bad_videos + (event.evaluation.bad_videos if event.evaluation else ())
+        new = [video for video in found if video.path not in self._bad]
+        self._bad.update(video.path for video in new)
+        for video in new[:NUM_BAD_SHOWN]:
+            self.console.print(Text.assemble(("  unreadable ", "yellow"), video.error))
+        if len(new) > NUM_BAD_SHOWN:
+            self.console.print(f"  ... and {len(new) - NUM_BAD_SHOWN} more; all are listed in the run's bad_videos.csv")
 
     def _advice(self) -> str:
-        return " (data is the bottleneck: give decoding more CPUs)" if self._data_is_slow() else ""
-
-    def _data_is_slow(self) -> bool:
-        return self.data_wait_fraction > SLOW_DATA_FRACTION
+        is_slow = self.data_wait_fraction > SLOW_DATA_FRACTION
+        return " (data is the bottleneck: give decoding more CPUs)" if is_slow else ""
 
 
 def show_evaluation(
     console: Console, evaluation: Evaluation, *, probe: Mapping[str, float], places: Sequence[tuple[str, str]]
 ) -> None:
     """Print the table of an evaluation."""
-    table = _table("evaluated")
-    for name, figure in evaluation.metrics.items():
-        table.add_row(name, _figure(name, figure))
-    for name, accuracy in probe.items():
-        table.add_row(f"temporal probe, {name.replace('_', ' ')}", f"{accuracy:.3f}")
-    table.add_row("videos", str(evaluation.num_videos))
+    rows = [(name, _figure(name, figure)) for name, figure in evaluation.metrics.items()]
+    rows += _probe_rows(probe)
+    rows.append(("videos", f"{evaluation.num_videos:,}"))
     if evaluation.bad_videos:
-        table.add_row("unreadable videos", f"{len(evaluation.bad_videos)}, the first: {evaluation.bad_videos[0].error}")
-    table.add_row("wall time", _duration(evaluation.seconds))
-    for name, value in places:
-        table.add_row(name, value)
-    console.print(table)
+        first = evaluation.bad_videos[0].error
+        rows.append(("unreadable videos", f"{len(evaluation.bad_videos)}, the first: {first}"))
+    rows.append(("wall time", _duration(evaluation.seconds)))
+    console.print(_table("evaluated", [*rows, *places]))
 
 
-def _table(title: str) -> Table:
+def _table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
     table = Table(title=title, box=box.ROUNDED, show_header=False, title_justify="left", title_style="bold")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))
     return table
+
+
+def _probe_rows(probe: Mapping[str, float]) -> list[tuple[str, str]]:
+    return [(f"temporal probe, {name.replace('_', ' ')}", f"{accuracy:.3f}") for name, accuracy in probe.items()]
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _figure(name: str, value: float) -> str:
@@ -206,7 +220,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _bad_videos(epoch: EpochDone) -> tuple[BadVideo, ...]:
-    return epoch.bad_videos + (epoch.evaluation.bad_videos if epoch.evaluation else ())

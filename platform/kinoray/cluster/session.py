@@ -1,11 +1,11 @@
 """Connecting to Ray: a private one on this machine, or a cluster's; quiet, and with the package on every worker."""
 
-import json
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import ray.data
 
 import kinoray
 from kinoray.errors import ConfigError, ResourceError
-from kinoray.site import Capacity, Site
+from kinoray.site import Capacity, Site, job_environment
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -26,6 +26,7 @@ QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
+KNOCK_SECONDS = 10
 NOISY_LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune")
 
 
@@ -105,13 +106,14 @@ def _start_local(site: Site, logging_level: int) -> None:
 
 def _join(address: str, site: Site, logging_level: int) -> None:
     try:
+        _knock(address)
         ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging_level,
             runtime_env=shipped_environment(site.packages, job_environment()),
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ResourceError(
             f"site.address: no Ray cluster to join at {address}: {first_line}; "
@@ -119,13 +121,12 @@ def _join(address: str, site: Site, logging_level: int) -> None:
         ) from error
 
 
-def job_environment() -> dict[str, Any]:
-    """The runtime environment that `ray job submit` gave this process; empty outside a job."""
-    with suppress(json.JSONDecodeError):
-        config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
-        environment: dict[str, Any] = config.get("runtime_env") or {}
-        return environment
-    return {}
+def _knock(address: str) -> None:
+    """Raises OSError where nothing listens at ``host:port``; Ray itself would try for two minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        with socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS):
+            pass
 
 
 def shipped_environment(packages: tuple[str, ...], job: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """The data part of a recipe: three splits, their views, and the classes that all of them share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from kinoray.config.base import Config
-from kinoray.data.manifest import Manifest, check_files, load_manifest, read_classes
+from kinoray.data.manifest import Manifest, check_files, load_manifest, read_classes, repeated_name
 from kinoray.data.sources import AnySource, SourceConfig
 from kinoray.data.views import EvalView, TrainView, flip_indices
 from kinoray.errors import ConfigError, DataError
@@ -55,7 +55,7 @@ class DataConfig(Config):
     """Scored after each epoch; None: training goes unchecked."""
     test: EvalSplit | None = None
     """What jobs/evaluate.py scores; None: ``val``."""
-    classes: tuple[ClassName, ...] | str | None = None
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] | str | None = None
     """Class names, or a text file with one a line; None: derived from the training labels."""
     flip_labels: Mapping[str, str] = {}
     """Classes that a mirror turns into each other, e.g. ``{left: right, right: left}``."""
@@ -66,6 +66,13 @@ class DataConfig(Config):
     def _val_names_its_videos(self) -> "DataConfig":
         if self.val is not None and self.val.source is None:
             raise ValueError("val.source: missing; only data.test may leave it out and use that of data.val")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_differ(self) -> "DataConfig":
+        repeated = None if isinstance(self.classes, str) else repeated_name(self.classes or ())
+        if repeated is not None:
+            raise ValueError(f"classes: '{repeated}' is named twice; each class has a name of its own")
         return self
 
     @model_validator(mode="after")
@@ -92,7 +99,9 @@ class DataConfig(Config):
         Raises:
             ConfigError: the recipe names none.
         """
-        source = self.evaluation_split(name).source or (self.val and self.val.source)
+        source = self.evaluation_split(name).source
+        if source is None and self.val is not None:
+            source = self.val.source
         if source is None:
             raise ConfigError(f"data.{name}.source: missing; name its videos to evaluate on them")
         return source
@@ -105,16 +114,22 @@ class DataConfig(Config):
 
         Raises:
             DataError: a list is unusable, or its classes do not fit the model.
+            ConfigError: ``flip_labels`` names something that is no class.
         """
         names = self.class_names()
+        if names is not None and len(names) != num_classes:
+            raise DataError(
+                f"data.classes: names {len(names)} classes, model.num_classes is {num_classes}; the two should be equal"
+            )
         train = load_manifest(self.train.source, names, split="train")
-        if len(train.classes) > num_classes:
+        indices = tuple(str(index) for index in range(num_classes))
+        if train.classes == indices[: len(train.classes)]:
+            train = replace(train, classes=indices)  # the training videos need not show the last classes
+        if len(train.classes) != num_classes:
             raise DataError(
                 f"{train.where}: has labels of {len(train.classes)} classes, model.num_classes is {num_classes}; "
-                f"set it to {len(train.classes)} or correct the labels"
+                f"set it to {len(train.classes)}, correct the labels, or name all classes in data.classes"
             )
-        if names is not None and len(names) != num_classes:
-            raise DataError(f"data.classes: names {len(names)} classes, model.num_classes is {num_classes}")
         classes = train.classes
         val = None
         if self.val is not None and self.val.source is not None:
@@ -136,7 +151,6 @@ class DataConfig(Config):
         """
         unknown = [name for name in self.flip_labels if name not in classes]
         if unknown:
-            raise ConfigError(
-                f"data.flip_labels: '{unknown[0]}' is no class; the classes are {', '.join(classes[:12])}"
-            )
+            shown = ", ".join(classes[:12]) + ", ..." * (len(classes) > 12)
+            raise ConfigError(f"data.flip_labels: '{unknown[0]}' is no class; the {len(classes)} classes are {shown}")
         return flip_indices(self.flip_labels, classes) if self.flip_labels else ()

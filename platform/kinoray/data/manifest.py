@@ -1,6 +1,7 @@
 """A manifest: the videos of a split with checked labels, and the class names that belong to them."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def load_manifest(source: SourceConfig, classes: Sequence[str] | None, *, split:
         split: name of the split, for messages.
 
     Raises:
-        DataError: nothing is listed, an id is listed twice, or a label is no class.
+        DataError: nothing is listed, an id is missing or listed twice, a label is no class, or a segment has no length.
     """
     listing = source.read()
     where = f"{split} data {source.describe()}"
@@ -71,7 +72,8 @@ def load_manifest(source: SourceConfig, classes: Sequence[str] | None, *, split:
         present = name in listing.column_names
         columns[name] = listing[name] if present else pa.nulls(listing.num_rows, pa.float64())
     table = pa.table(columns, schema=MANIFEST_SCHEMA)
-    _refuse_duplicates(table["video_id"], where)
+    _check_ids(table["video_id"], where)
+    _check_segments(table, where)
     return Manifest(table, names, where)
 
 
@@ -82,13 +84,21 @@ def read_classes(path: str) -> tuple[str, ...]:
         DataError: it is missing, empty, or names a class twice.
     """
     try:
-        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
-    except OSError as error:
-        raise DataError(f"data.classes: {path} cannot be read: {error.strerror}") from None
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if not names or repeated:
-        raise DataError(f"data.classes: {path} {'names ' + repeated[0] + ' twice' if repeated else 'names no class'}")
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise DataError(f"data.classes: {path} cannot be read: {why}; it should hold a class name a line") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise DataError(f"data.classes: {path} names no class; it should hold a class name a line")
+    if repeated := repeated_name(names):
+        raise DataError(f"data.classes: {path} names '{repeated}' twice; each class has a line of its own")
     return names
+
+
+def repeated_name(names: Sequence[str]) -> str | None:
+    """The first name that is there more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def check_files(manifest: Manifest, max_missing_fraction: float) -> None:
@@ -101,7 +111,7 @@ def check_files(manifest: Manifest, max_missing_fraction: float) -> None:
         DataError: more than the fraction are missing.
     """
     paths = [path for path in manifest.table["path"].to_pylist() if "://" not in path]
-    looked_at = paths[:: max(1, len(paths) // NUM_FILES_LOOKED_AT)]
+    looked_at = paths[:: -(-len(paths) // NUM_FILES_LOOKED_AT) or 1]
     missing = [path for path in looked_at if not Path(path).exists()]
     if looked_at and len(missing) / len(looked_at) > max_missing_fraction:
         raise DataError(
@@ -112,36 +122,45 @@ def check_files(manifest: Manifest, max_missing_fraction: float) -> None:
 
 
 def _derived_classes(labels: pa.ChunkedArray, where: str) -> tuple[str, ...]:
+    if labels.null_count == len(labels):
+        raise DataError(f"{where}: no row has a label; each row needs a class name or index")
     if pa.types.is_integer(labels.type):
-        largest = pc.max(labels).as_py()
-        if largest is None:
-            raise DataError(f"{where}: no row has a label")
-        return tuple(str(index) for index in range(largest + 1))
+        return tuple(str(index) for index in range(pc.max(labels).as_py() + 1))
     return tuple(sorted({str(name) for name in labels.to_pylist() if name is not None}))
 
 
 def _label_indices(listing: pa.Table, classes: tuple[str, ...], where: str) -> pa.ChunkedArray:
     labels = listing["label"]
-    if pa.types.is_integer(labels.type):
+    is_integer = pa.types.is_integer(labels.type)
+    if not (is_integer or pa.types.is_string(labels.type) or pa.types.is_null(labels.type)):
+        raise DataError(f"{where}: labels, got {labels.type}; they are class names or whole numbers")
+    # Where classes are called "7" or "12", numbers are names: digits alone do not tell which is meant.
+    are_named = any(name.isdecimal() and name != str(index) for index, name in enumerate(classes))
+    if is_integer and not are_named:
         indices = labels.cast(pa.int64())
-        bad = pc.or_kleene(pc.is_null(indices), pc.or_(pc.less(indices, 0), pc.greater_equal(indices, len(classes))))
+        within = pc.and_(pc.greater_equal(indices, 0), pc.less(indices, len(classes)))
         expected = f"labels are 0..{len(classes) - 1}"
     else:
         indices = pc.index_in(labels.cast(pa.string()), value_set=pa.array(classes, pa.string())).cast(pa.int64())
-        bad = pc.is_null(indices)
+        within = pc.is_valid(indices)
         shown = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
         expected = f"the {len(classes)} classes are {shown}"
-    num_bad = pc.sum(pc.fill_null(bad, fill_value=True)).as_py()
-    if num_bad:
-        first = pc.index(pc.fill_null(bad, fill_value=True), value=True).as_py()
+    bad = pc.invert(pc.fill_null(within, fill_value=False))
+    if num_bad := pc.sum(bad).as_py():
+        first = pc.index(bad, value=True).as_py()
+        got = labels[first].as_py()
         raise DataError(
-            f"{where}: row {first + 1} ({listing['video_id'][first].as_py()}) has label "
-            f"{labels[first].as_py()!r}, {num_bad} such row(s) in all; {expected}"
+            f"{where}: {_row(listing, first)} has {'no label' if got is None else f'label {got!r}'}, "
+            f"{num_bad} such row(s) in all; {expected}"
         )
     return indices
 
 
-def _refuse_duplicates(ids: pa.ChunkedArray, where: str) -> None:
+def _check_ids(ids: pa.ChunkedArray, where: str) -> None:
+    if ids.null_count:
+        raise DataError(
+            f"{where}: {ids.null_count} row(s) have no video_id; give each row its own, or leave the column out"
+        )
     counts = pc.value_counts(ids)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(repeated):
@@ -149,3 +168,20 @@ def _refuse_duplicates(ids: pa.ChunkedArray, where: str) -> None:
             f"{where}: video_id '{repeated[0]['values'].as_py()}' is listed {repeated[0]['counts'].as_py()} times "
             f"({len(repeated)} ids are repeated); give each row its own video_id"
         )
+
+
+def _check_segments(table: pa.Table, where: str) -> None:
+    """Comparison with NaN is false, so that it is refused as well."""
+    start, end = table["start_seconds"], table["end_seconds"]
+    begins = pc.fill_null(pc.is_finite(start), fill_value=True)
+    ends = pc.fill_null(pc.greater(end, pc.fill_null(start, 0.0)), fill_value=True)
+    first = pc.index(pc.and_(begins, ends), value=False).as_py()
+    if first >= 0:
+        raise DataError(
+            f"{where}: {_row(table, first)} lasts from {start[first].as_py()} to {end[first].as_py()} seconds; "
+            "it should end after it starts, at 0 or later"
+        )
+
+
+def _row(table: pa.Table, number: int) -> str:
+    return f"row {number + 1} ({table['video_id'][number].as_py()})"

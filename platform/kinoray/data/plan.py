@@ -68,11 +68,12 @@ def evaluation_share(plan: pa.Table, *, batch_size: int, rank: int, world_size: 
 
 def check_batch_size(batch_size: int, world_size: int) -> None:
     """Raises ConfigError where a global batch cannot be dealt evenly."""
-    if batch_size % world_size:
+    below = batch_size - batch_size % world_size
+    if below != batch_size:
+        near = f"{below} or {below + world_size}" if below else f"{world_size}"
         raise ConfigError(
             f"data.train.batch_size: {batch_size} cannot be dealt evenly to {world_size} workers; "
-            f"use {batch_size - batch_size % world_size or world_size} or {batch_size + -batch_size % world_size}, "
-            "or another site.workers"
+            f"use {near}, or another site.workers"
         )
 
 

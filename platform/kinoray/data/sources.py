@@ -10,16 +10,16 @@ from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs
 from pyarrow import csv, json, parquet
 from pydantic import BeforeValidator, Field
 
 from kinoray.config.kinds import KindConfig, KindTable
-from kinoray.errors import DataError
+from kinoray.errors import DataError, DecodeError
+from kinoray.video.files import open_video_file
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json")
-OPTIONAL_COLUMNS = {"video_id": pa.string(), "start_seconds": pa.float64(), "end_seconds": pa.float64()}
+SEGMENT_COLUMNS = ("start_seconds", "end_seconds")
 
 Scalar = str | int | float | bool
 
@@ -61,23 +61,26 @@ class ManifestSource(SourceConfig):
         return f"{self.path} ({', '.join(conditions)})" if conditions else self.path
 
     def read(self) -> pa.Table:
-        table = read_table(self.path)
+        texts = dict.fromkeys(("video_id", self.path_column, self.label_column), pa.string())
+        table = read_table(self.path, texts | dict.fromkeys(SEGMENT_COLUMNS, pa.float64()))
         for column, values in self.where.items():
             table = table.filter(_is_in(table, column, values, self.path))
         for column, values in self.where_not.items():
             table = table.filter(pc.invert(_is_in(table, column, values, self.path)))
-        paths = _column(table, self.path_column, self.path).cast(pa.string())
-        columns: dict[str, pa.ChunkedArray] = {
-            "path": pa.chunked_array(
-                [pa.array(_rooted(paths.to_pylist(), self.root or _parent(self.path)), pa.string())]
-            ),
-            "label": _column(table, self.label_column, self.path),
+        paths = _column(table, self.path_column, self.path, pa.string())
+        if paths.null_count:
+            raise DataError(f"{self.path}: column '{self.path_column}' is empty in {paths.null_count} row(s)")
+        columns = {
+            "path": pa.array(_rooted(paths.to_pylist(), self.root or _parent(self.path)), pa.string()),
+            "label": _indices_or_names(_column(table, self.label_column, self.path)),
         }
-        for name, kind in OPTIONAL_COLUMNS.items():
+        for name in SEGMENT_COLUMNS:
             if name in table.column_names:
-                columns[name] = table[name].cast(kind)
-        if "video_id" not in columns:
-            columns["video_id"] = paths if "start_seconds" not in columns else _segment_ids(paths, columns)
+                columns[name] = _column(table, name, self.path, pa.float64())
+        if "video_id" in table.column_names:
+            columns["video_id"] = _column(table, "video_id", self.path, pa.string())
+        else:
+            columns["video_id"] = pa.array(_segment_ids(paths.to_pylist(), columns), pa.string())
         return pa.table(columns)
 
 
@@ -92,10 +95,18 @@ class FolderSource(SourceConfig):
 
     def read(self) -> pa.Table:
         root = Path(self.root)
+        if "://" in self.root:
+            raise DataError(
+                f"{self.root}: a 'folder' source needs a local folder; list objects of a store in a manifest"
+            )
         if not root.is_dir():
             raise DataError(f"{self.root}: no such folder; a 'folder' source needs one folder per class in it")
         files = sorted(
-            p for p in root.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and len(p.relative_to(root).parts) > 1
+            file
+            for folder in root.iterdir()
+            if folder.is_dir()
+            for file in folder.rglob("*")
+            if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".")
         )
         if not files:
             raise DataError(
@@ -131,78 +142,119 @@ class Motion8Source(SourceConfig):
         return ManifestSource(path=str(Path(self.root) / f"{self.split}.csv")).read()
 
 
-def read_table(path: str) -> pa.Table:
+def read_table(path: str, types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
     """Read a CSV, TSV, Parquet or JSON-lines file, local or behind a URI.
+
+    Args:
+        path: what follows a ``?`` in a URI are options of the file system.
+        types: of columns of a CSV or TSV, which would be guessed otherwise ("007" read as 7). An empty field is null.
 
     Raises:
         DataError: it is missing, unreadable or of another format.
     """
-    suffix = Path(path).suffix.lower()
+    suffix = Path(_split_uri(path)[0]).suffix.lower()
     if suffix not in TABLE_SUFFIXES:
-        raise DataError(f"{path}: a manifest ends in one of {' '.join(TABLE_SUFFIXES)}")
+        raise DataError(
+            f"{path}: a manifest, got the ending '{suffix}'; it should be one of {' '.join(TABLE_SUFFIXES)}"
+        )
     try:
-        with _open(path) as file:
-            if suffix in {".csv", ".tsv"}:
-                delimiter = "\t" if suffix == ".tsv" else ","
-                table = csv.read_csv(file, parse_options=csv.ParseOptions(delimiter=delimiter))
-            elif suffix == ".parquet":
-                table = parquet.read_table(file)
-            else:
-                table = json.read_json(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such manifest (looked from {Path.cwd()})") from None
+        file = open_video_file(path)
+        if suffix in {".csv", ".tsv"}:
+            convert = csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
+            parse = csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",")
+            table = csv.read_csv(file, parse_options=parse, convert_options=convert)
+        elif suffix == ".parquet":
+            table = parquet.read_table(file)
+        else:
+            table = json.read_json(file)
+    except DecodeError as error:
+        if error.reason == "missing":
+            raise DataError(
+                f"{path}: no such file (looked from {Path.cwd()}); a manifest is a table with a row per video"
+            ) from error
+        raise DataError(f"{' '.join(str(error).split())}; a manifest is a table with a row per video") from error
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as {suffix[1:]}: {error}") from error
+        told = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as {suffix[1:]}: {told}") from error
     if table.num_rows == 0:
         raise DataError(f"{path}: the manifest is empty; it needs a header and a row per video")
     return table
 
 
-def _open(path: str) -> pa.NativeFile:
-    if "://" in path:
-        filesystem, inner = pa.fs.FileSystem.from_uri(path)
-        return filesystem.open_input_file(inner)
-    return pa.OSFile(path, "rb")
-
-
-def _column(table: pa.Table, name: str, where: str) -> pa.ChunkedArray:
-    if name not in table.column_names:
-        raise DataError(f"{where}: has no column '{name}'; its columns are {', '.join(table.column_names)}")
-    return table[name]
+def _column(table: pa.Table, name: str, where: str, kind: pa.DataType | None = None) -> pa.ChunkedArray:
+    """A column that must be there, once; cast where its type is to be ``kind``."""
+    if table.column_names.count(name) != 1:
+        has = f"has several columns '{name}'" if name in table.column_names else f"has no column '{name}'"
+        raise DataError(f"{where}: {has}; its columns are {', '.join(table.column_names)}")
+    column = table[name]
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    try:
+        return column if kind is None else column.cast(kind)
+    except pa.ArrowException:
+        raise DataError(f"{where}: column '{name}', got {column.type}; it should be {kind}") from None
 
 
 def _is_in(table: pa.Table, name: str, values: tuple[Scalar, ...], where: str) -> pa.ChunkedArray:
     column = _column(table, name, where)
     try:
-        wanted = pa.array(values).cast(column.type)
+        wanted = pa.chunked_array([pa.array([value]).cast(column.type) for value in values], column.type)
     except pa.ArrowException:
-        raise DataError(f"{where}: column '{name}' is {column.type}, so it never holds any of {list(values)}") from None
-    return pc.is_in(column, value_set=wanted)
+        raise DataError(
+            f"{where}: column '{name}' is {column.type}, so it cannot hold every one of {list(values)}"
+        ) from None
+    return pc.is_in(column, value_set=wanted.combine_chunks())
+
+
+def _indices_or_names(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts that all are whole numbers, written as such, become numbers: a CSV cannot tell the two apart."""
+    is_text = pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type)
+    if is_text:
+        labels = labels.cast(pa.string())
+    try:
+        numbers = labels.cast(pa.int64())
+    except pa.ArrowException:
+        return labels
+    return labels if is_text and not numbers.cast(pa.string()).equals(labels) else numbers
+
+
+def _split_uri(path: str) -> tuple[str, str]:
+    """Location and options (from ``?`` on) of a URI; a local path has no options."""
+    location, mark, options = path.partition("?") if "://" in path else (path, "", "")
+    return location, mark + options
 
 
 def _parent(path: str) -> str:
-    return path.rpartition("/")[0] if "://" in path else str(Path(path).parent)
+    location, options = _split_uri(path)
+    return location.rpartition("/")[0] + options if "://" in path else str(Path(path).parent)
 
 
 def _rooted(paths: list[str], root: str) -> list[str]:
     """Relative paths start from ``root``; absolute ones and URIs stay."""
-    prefix = "" if root in {"", "."} else root.rstrip("/") + "/"
-    return [path if "://" in path or path.startswith("/") else prefix + path for path in paths]
+    location, options = _split_uri(root)
+    prefix = "" if root in {"", "."} else location.rstrip("/") + "/"
+    return [path if "://" in path or path.startswith("/") else prefix + path + options for path in paths]
 
 
-def _segment_ids(paths: pa.ChunkedArray, columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
-    starts = columns["start_seconds"].to_pylist()
-    named = [
-        path if start is None else f"{path}@{start:g}" for path, start in zip(paths.to_pylist(), starts, strict=True)
+def _segment_ids(paths: list[str], columns: Mapping[str, pa.ChunkedArray]) -> list[str]:
+    """Ids of rows that have none: the path and, where it is one of several segments, its seconds."""
+    nones = [None] * len(paths)
+    starts, ends = (columns[name].to_pylist() if name in columns else nones for name in SEGMENT_COLUMNS)
+    return [
+        path if start is None and end is None else f"{path}@{_seconds(start)}-{_seconds(end)}"
+        for path, start, end in zip(paths, starts, ends, strict=True)
     ]
-    return pa.chunked_array([pa.array(named, pa.string())])
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.10g}"
 
 
 def _from_path(value: object) -> object:
     """A bare path stands for the source that fits it: a manifest by its ending, else a folder per class."""
     if not isinstance(value, str):
         return value
-    if Path(value).suffix.lower() in TABLE_SUFFIXES:
+    if Path(_split_uri(value)[0]).suffix.lower() in TABLE_SUFFIXES:
         return {"kind": "manifest", "path": value}
     return {"kind": "folder", "root": value}
 

@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from kinoray.config.base import Config
+from kinoray.errors import DataError
 from kinoray.transforms.boxes import crop_offsets, random_resized_box, short_side_size
 from kinoray.video.decode import VideoReader
 from kinoray.video.frames import Frames
 from kinoray.video.sampling import AnySampling
+
+TIME_TOLERANCE_SECONDS = 0.001
+"""Annotations round to milliseconds: 0.667 means the frame at 2/3 of a second."""
 
 Side = Annotated[int, Field(ge=8, le=2048)]
 
@@ -34,7 +38,8 @@ class TrainView(Config):
     def _ranges_are_ordered(self) -> "TrainView":
         for name, (low, high) in {"scale": self.scale, "ratio": self.ratio}.items():
             if not 0 < low <= high or (name == "scale" and high > 1):
-                raise ValueError(f"{name} is a range [low, high] above 0{', up to 1' * (name == 'scale')}")
+                limit = "above 0 and up to 1" if name == "scale" else "above 0"
+                raise ValueError(f"{name}, got [{low:g}, {high:g}]; it should be [low, high], both {limit}")
         return self
 
     def clip_shape(self) -> tuple[int, int, int, int, int]:
@@ -75,7 +80,7 @@ class EvalView(Config):
     @model_validator(mode="after")
     def _crop_fits(self) -> "EvalView":
         if self.short_side() < self.crop:
-            raise ValueError(f"resize ({self.resize}) is smaller than crop ({self.crop})")
+            raise ValueError(f"resize, got {self.resize}; it should be at least crop ({self.crop})")
         return self
 
     def short_side(self) -> int:
@@ -113,14 +118,25 @@ def sampling_shape(sampling: AnySampling) -> tuple[int, int]:
 
 
 def segment_frames(reader: VideoReader, start_seconds: float | None, end_seconds: float | None) -> range:
-    """The display frames shown in ``[start, end)``; at least one frame."""
+    """The display frames that appear in ``[start, end)``, at least the one that is shown at ``start``.
+
+    Raises:
+        DataError: the video is over before the segment starts.
+    """
     if start_seconds is None and end_seconds is None:
         return range(reader.num_frames)
     start = -math.inf if start_seconds is None else start_seconds
     end = math.inf if end_seconds is None else end_seconds
-    first, stop = np.searchsorted(reader.pts_seconds, [start, end])
-    first = min(int(first), reader.num_frames - 1)
-    return range(first, max(int(stop), first + 1))
+    over_seconds = float(reader.pts_seconds[-1]) + 1 / reader.fps
+    if start >= over_seconds:
+        raise DataError(
+            f"{reader.name}: a segment that starts at {start:g} seconds, got a video of {over_seconds:g}; "
+            "correct start_seconds"
+        )
+    first, stop = np.searchsorted(reader.pts_seconds, [start - TIME_TOLERANCE_SECONDS, end - TIME_TOLERANCE_SECONDS])
+    if stop <= first:
+        first = max(int(first) - 1, 0)
+    return range(int(first), max(int(stop), int(first) + 1))
 
 
 def flip_indices(flip_labels: Mapping[str, str], classes: tuple[str, ...]) -> tuple[int, ...]:

@@ -35,6 +35,15 @@ class ModelConfig(KindConfig):
         """Make the recognizer with fresh (or, where the family offers it, pretrained) weights."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it is built")
 
+    def without_pretrained(self) -> Self:
+        """The same recognizer with fresh weights: nothing is fetched where a checkpoint's weights follow.
+
+        A family that names its pretrained weights in another field than ``pretrained`` overrides this.
+        """
+        if "pretrained" not in type(self).model_fields:
+            return self
+        return self.model_copy(update={"pretrained": None})
+
 
 MODELS = KindTable(
     what="model",

@@ -10,13 +10,16 @@
 import hashlib
 import json
 import shutil
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
+from textwrap import shorten
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -26,6 +29,7 @@ from kinoray.errors import CheckpointError, ConfigError
 from kinoray.recipe import Recipe
 
 INDEX = "checkpoint.json"
+FILES = ("model.safetensors", "recipe.yaml", "classes.txt", "training.pt")
 FORMAT = 1
 
 
@@ -58,15 +62,47 @@ class Checkpoint:
         return Recipe.load(self.folder / "recipe.yaml", overrides)
 
     def classes(self) -> tuple[str, ...]:
-        return tuple((self.folder / "classes.txt").read_text(encoding="utf-8").splitlines())
+        return tuple((self.folder / "classes.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n"))
 
     def weights(self) -> dict[str, Tensor]:
-        return load_file(self.folder / "model.safetensors")
+        with _damage_named(self.folder / "model.safetensors") as path:
+            return load_file(path)
 
     def training_state(self) -> dict[str, Any]:
         """What ``write_checkpoint`` got as the optimizer's state."""
-        state: dict[str, Any] = torch.load(self.folder / "training.pt", weights_only=True, map_location="cpu")
+        with _damage_named(self.folder / "training.pt") as path:
+            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         return state
+
+    def restore_model(self, model: nn.Module) -> None:
+        """Give a model these weights, all of them.
+
+        Raises:
+            CheckpointError: they belong to another model.
+        """
+        try:
+            model.load_state_dict(self.weights())
+        except RuntimeError as error:
+            why = shorten(str(error), 300, placeholder=" ...")
+            raise CheckpointError(
+                f"{self.folder}: its weights do not fit the recipe's model: {why}; keep the model of the checkpoint's "
+                "recipe, or start anew with training.init_from"
+            ) from error
+
+    def restore_optimizer(self, optimizer: Optimizer, recipe: Recipe) -> None:
+        """Give an optimizer its memory of past gradients; what the recipe sets stays as the recipe sets it.
+
+        Raises:
+            CheckpointError: the recipe has an optimizer of another kind.
+        """
+        past = self.recipe().optimizer.kind
+        if past != recipe.optimizer.kind:
+            raise CheckpointError(
+                f"{self.folder}: trained with optimizer.kind {past}, which cannot go on as {recipe.optimizer.kind}; "
+                f"keep {past}, or start anew with training.init_from"
+            )
+        state = self.training_state()["optimizer"]["state"]
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def write_checkpoint(
@@ -81,7 +117,8 @@ def write_checkpoint(
 ) -> None:
     """Fill an empty folder; whoever calls moves or uploads it as a whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # Copied even from the CPU: safetensors refuses two names for one memory, as tied weights have.
+    weights = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     torch.save({"optimizer": optimizer.state_dict()}, folder / "training.pt")
     (folder / "recipe.yaml").write_text(recipe.yaml(), encoding="utf-8")
@@ -110,24 +147,22 @@ def open_checkpoint(folder: str | Path, *, verify: bool = True) -> Checkpoint:
     path = Path(folder)
     if not (path / INDEX).is_file():
         path = _best_of_run(path)
-    try:
-        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path / INDEX}: cannot be read: {error}") from None
-    if index.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: checkpoint format {index.get('format')}, this Kinoray ({kinoray.__version__}) reads {FORMAT}"
-        )
-    for name, expected in index["files"].items():
-        file = path / name
-        if not file.is_file() or file.stat().st_size != expected["bytes"]:
-            size = f"{file.stat().st_size} bytes" if file.is_file() else "missing"
+    with _damage_named(path / INDEX) as file:
+        index = json.loads(file.read_text(encoding="utf-8"))
+        if index["format"] != FORMAT:
             raise CheckpointError(
-                f"{file}: {size}, should have {expected['bytes']} bytes; the checkpoint is incomplete"
+                f"{file}: checkpoint format {index['format']}, this Kinoray ({kinoray.__version__}) reads {FORMAT}"
             )
-        if verify and _sha256(file) != expected["sha256"]:
-            raise CheckpointError(f"{file}: its digest is not the one in {INDEX}; the file is damaged")
-    return Checkpoint(path, Progress(**index["progress"]), index["metrics"])
+        opened = Checkpoint(path, Progress(**index["progress"]), dict(index["metrics"]))
+        files = [(path / name, index["files"][name]["bytes"], index["files"][name]["sha256"]) for name in FILES]
+    for file, num_bytes, digest in files:
+        found = file.stat().st_size if file.is_file() else None
+        if found != num_bytes:
+            state = "missing" if found is None else f"{found} bytes, should have {num_bytes}"
+            raise CheckpointError(f"{file}: {state}; the checkpoint is incomplete, copy or download it again")
+        if verify and _sha256(file) != digest:
+            raise CheckpointError(f"{file}: its digest is not the one in {INDEX}; the file is damaged or was altered")
+    return opened
 
 
 class Store(Protocol):
@@ -155,15 +190,18 @@ class FolderStore:
         self.folder, self.monitor, self.keep_best = folder, monitor, keep_best
 
     def save(self, checkpoint: Path | None, *, name: str, metrics: Mapping[str, float]) -> str:
-        """Copy aside, then rename: a checkpoint is either whole or not there."""
+        """Copy aside, then rename: a checkpoint is either whole or not there.
+
+        What a killed process left aside is replaced when the resumed run comes to the same epoch.
+        """
         if checkpoint is None:
             raise CheckpointError(f"{self.folder}: a folder store serves a single worker")
         del metrics
         target = self.folder / name
-        aside = self.folder / f".{name}-{uuid.uuid4().hex[:8]}"
+        aside = self.folder / f".{name}"
+        shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(checkpoint, aside)
-        if target.exists():
-            shutil.rmtree(target)
+        shutil.rmtree(target, ignore_errors=True)
         aside.rename(target)
         for loser in self._ranked()[self.keep_best :]:
             if loser != target:
@@ -171,17 +209,14 @@ class FolderStore:
         return str(target)
 
     def latest(self) -> Path | None:
-        found = self._all()
+        found = _checkpoints_in(self.folder)
         return max(found, key=lambda path: open_checkpoint(path, verify=False).progress.epoch) if found else None
-
-    def _all(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
-        return [path for path in self.folder.iterdir() if not path.name.startswith(".") and (path / INDEX).is_file()]
 
     def _ranked(self) -> list[Path]:
         return sorted(
-            self._all(), key=lambda path: rank_key(open_checkpoint(path, verify=False), self.monitor), reverse=True
+            _checkpoints_in(self.folder),
+            key=lambda path: rank_key(open_checkpoint(path, verify=False), self.monitor),
+            reverse=True,
         )
 
 
@@ -191,9 +226,7 @@ def rank_key(checkpoint: Checkpoint, monitor: str) -> tuple[float, int]:
 
 
 def _best_of_run(run: Path) -> Path:
-    found = sorted(path.parent for path in run.glob(f"*/{INDEX}")) + sorted(
-        path.parent for path in run.glob(f"checkpoints/*/{INDEX}")
-    )
+    found = _checkpoints_in(run) or _checkpoints_in(run / "checkpoints")
     if not found:
         why = f"holds no {INDEX}" if run.is_dir() else "no such folder"
         raise CheckpointError(f"{run}: {why}; give a checkpoint folder or a run's folder")
@@ -203,6 +236,30 @@ def _best_of_run(run: Path) -> Path:
     except ConfigError as error:
         raise CheckpointError(f"{opened[-1].folder}: its recipe no longer loads: {error}") from error
     return max(opened, key=lambda checkpoint: rank_key(checkpoint, monitor)).folder
+
+
+def _checkpoints_in(folder: Path) -> list[Path]:
+    """Checkpoint folders by name; hidden ones are being written, or were when a process was killed."""
+    return sorted(path.parent for path in folder.glob(f"[!.]*/{INDEX}"))
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[Path]:
+    """A file to read: whatever its content provokes becomes a CheckpointError that names it."""
+    try:
+        yield path
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+        EOFError,
+        SafetensorError,
+        UnpicklingError,
+    ) as error:
+        why = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+        raise CheckpointError(f"{path}: damaged or unreadable, got {why}; copy or download it again") from error
 
 
 def _sha256(path: Path) -> str:

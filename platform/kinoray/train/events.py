@@ -40,14 +40,16 @@ class Started:
 
 @dataclass(frozen=True)
 class StepsDone:
-    """Optimizer steps since the last such event; figures are means over them."""
+    """Optimizer steps since the last such event of the epoch; figures are means over them."""
 
     epoch: int
     step: int
     """Optimizer steps done since the start of training."""
     loss: float
     lr: float
+    """Of the last of them."""
     grad_norm: float
+    """Before it was clipped."""
     videos_per_second: float
     """Over all workers."""
     data_wait_fraction: float

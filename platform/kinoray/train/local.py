@@ -46,7 +46,8 @@ class LocalFeed:
         share = training_share(plan, batch_size=split.batch_size, rank=0, world_size=1)
         return self._stream(share, ClipReader(split, self.dataset.flip_labels), split.batch_size)
 
-    def val(self) -> Iterator[Batch]:
+    def val(self, epoch: int) -> Iterator[Batch]:
+        del epoch
         if self.dataset.val is None:
             return iter(())
         split = self._recipe.data.evaluation_split("val")

@@ -23,7 +23,7 @@ from kinoray.models.weights import load_weights, read_state_dict
 from kinoray.recipe import Recipe, TrainingConfig
 from kinoray.schedules import lr_factor
 from kinoray.train.batch import Batch
-from kinoray.train.checkpoint import INDEX, Progress, Store, open_checkpoint, write_checkpoint
+from kinoray.train.checkpoint import Progress, Store, open_checkpoint, write_checkpoint
 from kinoray.train.evaluate import evaluate, temporal_probe
 from kinoray.train.events import EpochDone, Evaluation, Finished, Listener, Started
 from kinoray.train.meter import Meter
@@ -41,8 +41,8 @@ class Feed(Protocol):
         """This worker's slice of each global batch of an epoch, in the plan's order."""
         ...
 
-    def val(self) -> Iterable[Batch]:
-        """This worker's share of the val split; all shares together hold every video once."""
+    def val(self, epoch: int) -> Iterable[Batch]:
+        """This worker's share of the val split after an epoch; all shares together hold every video once."""
         ...
 
 
@@ -76,16 +76,12 @@ def fit(recipe: Recipe, feed: Feed, store: Store, world: World, emit: Listener) 
         DivergenceError: the loss is no longer finite.
         DataError: too many videos of an epoch cannot be read.
     """
-    torch.manual_seed(recipe.seed)
-    net = recipe.model.build().to(world.device)
-    progress, optimizer = _start(net, recipe, store)
-    model = DistributedDataParallel(net) if world.size > 1 else net
-    learner = Learner(net, model, optimizer, recipe.loss, recipe.training, world)
+    learner, progress = _start(recipe, store, world)
     emit(
         Started(
             device=world.describe(),
             num_workers=world.size,
-            num_parameters=sum(parameter.numel() for parameter in net.parameters()),
+            num_parameters=sum(parameter.numel() for parameter in learner.net.parameters()),
             num_epochs=recipe.training.epochs,
             first_epoch=progress.epoch + 1,
             steps_per_epoch=feed.steps_per_epoch,
@@ -94,31 +90,44 @@ def fit(recipe: Recipe, feed: Feed, store: Store, world: World, emit: Listener) 
         )
     )
     for epoch in range(progress.epoch + 1, recipe.training.epochs):
-        model.train()
-        _seed_epoch(recipe.seed, epoch, world)
-        meter = Meter(world, epoch=epoch, step=progress.step, every_steps=recipe.training.log_every_steps)
-        for batch in meter.waiting(feed.train(epoch)):
-            lr = _set_lr(optimizer, recipe, meter.step, feed.steps_per_epoch)
-            meter.add(*train_step(learner, batch), batch)
-            if meter.is_due:
-                emit(meter.report(lr))
-        trained = meter.close(feed.dataset.train)
-        check_bad_videos(trained.bad_videos, feed.dataset.train.num_videos, recipe.data.max_bad_fraction)
+        trained = _train_epoch(learner, recipe, feed, emit, epoch=epoch, step=progress.step)
+        world.average_buffers(learner.net)
         evaluation = _evaluate_epoch(learner, recipe, feed, epoch)
         progress, is_best = _advanced(progress, recipe, trained, evaluation)
         place = _save(learner, recipe, feed, store, progress=progress, evaluation=evaluation)
         emit(replace(trained, evaluation=evaluation, is_best=is_best, checkpoint=place))
     probe = {}
     if recipe.evaluation.temporal_probe and feed.dataset.val:
-        probe = temporal_probe(net, feed.val(), world, average=recipe.evaluation.average)
+        probe = temporal_probe(learner.net, feed.val(progress.epoch), world, average=recipe.evaluation.average)
     emit(Finished(probe))
     return progress
+
+
+def _train_epoch(learner: Learner, recipe: Recipe, feed: Feed, emit: Listener, *, epoch: int, step: int) -> EpochDone:
+    """One epoch, not yet evaluated; ends early where too many of its videos are bad."""
+    learner.model.train()
+    _seed_epoch(recipe.seed, epoch, learner.world)
+    num_videos, max_bad_fraction = feed.dataset.train.num_videos, recipe.data.max_bad_fraction
+    meter = Meter(learner.world, epoch=epoch, step=step, every_steps=recipe.training.log_every_steps)
+    for batch in meter.waiting(feed.train(epoch)):
+        lr = _set_lr(learner.optimizer, recipe, meter.step, feed.steps_per_epoch)
+        meter.add(*train_step(learner, batch), batch)
+        if meter.is_due:
+            report = meter.report(lr)
+            if report is not None:
+                emit(report)
+            if meter.num_bad > max_bad_fraction * num_videos:
+                break
+    trained = meter.close(feed.dataset.train)
+    check_bad_videos(trained.bad_videos, num_videos, max_bad_fraction)
+    return trained
 
 
 def train_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
     """One optimizer step on a global batch, of which ``batch`` is this worker's share.
 
-    The loss is the mean over the readable videos of the global batch, however they are dealt to workers.
+    The loss is the mean over the readable videos of the global batch, however they are dealt to workers. Where none of
+    them is readable nothing changes.
 
     Returns:
         ``(2,)`` float64, this worker's sum of losses and number of videos; and ``()`` the gradient's norm.
@@ -126,51 +135,58 @@ def train_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
     world, training = learner.world, learner.training
     clips, labels, weights = batch.on(world.device)
     num_videos = world.sum(weights.sum())
+    # The blank clips of a share without readable videos must not enter the running statistics.
+    kept = [] if batch.num_good else [(buffer, buffer.clone()) for buffer in learner.net.buffers()]
     with learner.autocast():
         logits = learner.model(clips)
-    num_views = logits.shape[1]
-    losses = learner.loss.per_sample(logits.flatten(0, 1), labels.repeat_interleave(num_views))
+        num_views = logits.shape[1]
+        losses = learner.loss.per_sample(logits.flatten(0, 1), labels.repeat_interleave(num_views))
     loss_sum = (losses.view(-1, num_views).mean(1) * weights).sum()
     learner.optimizer.zero_grad(set_to_none=True)
     # DDP averages gradients over workers; times their number it sums them.
     torch.autograd.backward(loss_sum * world.size / num_videos.clamp(min=1))
     grad_norm = nn.utils.clip_grad_norm_(learner.net.parameters(), training.clip_grad_norm or float("inf"))
-    learner.optimizer.step()
+    if batch.num_good or num_videos:
+        learner.optimizer.step()
+    for buffer, value in kept:
+        buffer.copy_(value)
     return torch.stack([loss_sum.detach(), weights.sum()]).double(), grad_norm.detach()
 
 
-def _start(net: Recognizer, recipe: Recipe, store: Store) -> tuple[Progress, Optimizer]:
+def _start(recipe: Recipe, store: Store, world: World) -> tuple[Learner, Progress]:
     """Weights, optimizer and counters: of the newest checkpoint, else of ``init_from``, else fresh."""
+    folder, init_from = store.latest(), recipe.training.init_from
+    is_fresh = folder is None and init_from is None
+    torch.manual_seed(recipe.seed)
+    net = (recipe.model if is_fresh else recipe.model.without_pretrained()).build().to(world.device)
     optimizer = recipe.optimizer.build(net.parameters())
-    folder = store.latest()
+    progress = Progress(epoch=-1, step=0)
     if folder is not None:
         checkpoint = open_checkpoint(folder)
-        net.load_state_dict(checkpoint.weights())
-        optimizer.load_state_dict(checkpoint.training_state()["optimizer"])
-        return checkpoint.progress, optimizer
-    if recipe.training.init_from is not None:
-        source = recipe.training.init_from
-        is_ours = (Path(source) / INDEX).is_file() or Path(source).is_dir()
-        weights = open_checkpoint(source).weights() if is_ours else read_state_dict(source)
-        load_weights(net, weights, where=f"training.init_from: {source}")
-    return Progress(epoch=-1, step=0), optimizer
+        checkpoint.restore_model(net)
+        checkpoint.restore_optimizer(optimizer, recipe)
+        progress = checkpoint.progress
+    elif init_from is not None:
+        weights = open_checkpoint(init_from).weights() if Path(init_from).is_dir() else read_state_dict(init_from)
+        load_weights(net, weights, where=f"training.init_from: {init_from}")
+    # Without broadcasting, every worker's running statistics are of its own videos until they are averaged.
+    model = DistributedDataParallel(net, broadcast_buffers=False) if world.size > 1 else net
+    return Learner(net, model, optimizer, recipe.loss, recipe.training, world), progress
 
 
 def _evaluate_epoch(learner: Learner, recipe: Recipe, feed: Feed, epoch: int) -> Evaluation | None:
-    settings = recipe.evaluation
-    is_last = epoch == recipe.training.epochs - 1
-    learner.world.average_buffers(learner.net)
     manifest = feed.dataset.val
-    if manifest is None or not (is_last or (epoch + 1) % settings.every_epochs == 0):
+    if manifest is None or not recipe.evaluation.is_due(epoch, recipe.training.epochs):
         return None
-    return evaluate(learner.net, feed.val(), learner.world, recipe=recipe, manifest=manifest)
+    return evaluate(learner.net, feed.val(epoch), learner.world, recipe=recipe, manifest=manifest)
 
 
 def _advanced(
     progress: Progress, recipe: Recipe, trained: EpochDone, evaluation: Evaluation | None
 ) -> tuple[Progress, bool]:
     value = evaluation.metrics.get(recipe.evaluation.monitor) if evaluation else None
-    is_best = value is not None and (progress.best is None or value > progress.best)
+    # Of equal epochs the later one is best, as stores rank them.
+    is_best = value is not None and (progress.best is None or value >= progress.best)
     if is_best:
         return Progress(trained.epoch, trained.step, value, trained.epoch), True
     return replace(progress, epoch=trained.epoch, step=trained.step), False

@@ -81,6 +81,7 @@ def score_predictions(
     Raises:
         DataError: too many videos could not be read, or all.
     """
+    assert np.array_equal(predictions.positions, np.arange(manifest.num_videos)), "every video is scored exactly once"
     paths = manifest.table["path"]
     bad = tuple(
         BadVideo(video_id, paths[position].as_py(), error)

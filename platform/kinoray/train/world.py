@@ -36,10 +36,15 @@ class World:
 
     def average_buffers(self, model: nn.Module) -> None:
         """Make running statistics the same on all workers: each has seen its own share of the videos."""
-        for buffer in model.buffers():
-            if self.size > 1 and buffer.is_floating_point():
-                dist.all_reduce(buffer)
-                buffer.div_(self.size)
+        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        if self.size == 1 or not buffers:
+            return
+        # In float64 the mean of equal numbers is that number, so constants such as a normalization stay to the bit.
+        flat = torch.cat([buffer.flatten().double() for buffer in buffers])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for buffer, mean in zip(buffers, torch.split(flat, [buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(mean.view_as(buffer))
 
     def describe(self) -> str:
         """The device in words, e.g. ``cpu`` or ``cuda (NVIDIA H200)``."""

@@ -21,7 +21,7 @@ def random_resized_box(
         ratio: range of width / height, drawn evenly on a log scale.
         rng: always advanced by the same number of draws.
 
-    Source: arXiv 1409.4842; falls back to the largest centred box of an allowed ratio after 10 misses, like torchvision.
+    Source: arXiv 1409.4842. After 10 misses it is the largest centred box of an allowed ratio, as in torchvision.
     """
     areas = height * width * rng.uniform(*scale, size=NUM_TRIES)
     ratios = np.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1]), size=NUM_TRIES))
@@ -44,17 +44,23 @@ def random_resized_box(
 
 
 def short_side_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) after resizing so that the shorter side has ``short_side`` pixels."""
-    if height <= width:
-        return short_side, max(short_side, int(width * short_side / height + 0.5))
-    return max(short_side, int(height * short_side / width + 0.5)), short_side
+    """(height, width) after resizing so that the shorter side has ``short_side`` pixels.
+
+    Source: the order of the arithmetic is MMCV's; another rounds a few sizes to a neighbour.
+    """
+    scale = short_side / min(height, width)
+    long_side = max(short_side, int(max(height, width) * scale + 0.5))
+    return (short_side, long_side) if height <= width else (long_side, short_side)
 
 
 def crop_offsets(height: int, width: int, crop: int, num_crops: int) -> list[tuple[int, int]]:
-    """(top, left) of square crops: the centre, or both ends and the centre of the longer side."""
+    """(top, left) of square crops: the centre, or both ends and the centre of the longer side.
+
+    Source: MMAction2's ThreeCrop, whose far end is twice as far as its centre, so one pixel short of an odd rest.
+    """
     top, left = (height - crop) // 2, (width - crop) // 2
     if num_crops == 1:
         return [(top, left)]
     if width >= height:
-        return [(top, 0), (top, left), (top, width - crop)]
-    return [(0, left), (top, left), (height - crop, left)]
+        return [(top, step * left) for step in range(3)]
+    return [(step * top, left) for step in range(3)]

@@ -1,0 +1,79 @@
+"""Clips through Ray Data: the plan's order, whatever the number of workers; bad videos as rows."""
+
+import pytest
+import torch
+
+from kinoray.cluster.ingest import DecodeBudget, RayFeed
+from kinoray.train.local import LocalFeed
+from kinoray.train.world import World
+
+pytestmark = pytest.mark.ray
+BUDGET = DecodeBudget(cpus=1, cpus_per_task=0.5, object_store_bytes=2**28)
+
+
+def feed(recipe, dataset, *, rank=0, size=1):
+    return RayFeed(recipe, dataset, World(rank, size), BUDGET)
+
+
+def test_batches_are_those_of_a_feed_without_ray(make_recipe):
+    recipe = make_recipe()
+    dataset = recipe.data.load(8)
+    for epoch in (0, 1):
+        over_ray = list(feed(recipe, dataset).train(epoch))
+        beside = list(LocalFeed(recipe, dataset, num_threads=1).train(epoch))
+        assert [batch.video_ids for batch in over_ray] == [batch.video_ids for batch in beside]
+        for one, other in zip(over_ray, beside, strict=True):
+            assert torch.equal(one.clips, other.clips)
+            assert torch.equal(one.labels, other.labels)
+
+
+def test_two_workers_share_each_global_batch(make_recipe):
+    recipe = make_recipe()
+    dataset = recipe.data.load(8)
+    whole = list(feed(recipe, dataset).train(0))
+    halves = [list(feed(recipe, dataset, rank=rank, size=2).train(0)) for rank in (0, 1)]
+    assert len(whole) == len(halves[0]) == len(halves[1]) == 3
+    for global_batch, first, second in zip(whole, *halves, strict=True):
+        assert global_batch.video_ids == first.video_ids + second.video_ids
+        assert torch.equal(global_batch.clips, torch.cat([first.clips, second.clips]))
+
+
+def test_evaluation_shares_hold_every_video_once(make_recipe):
+    recipe = make_recipe({"data.val.batch_size": 3})
+    dataset = recipe.data.load(8)
+    shares = [list(feed(recipe, dataset, rank=rank, size=2).val(0)) for rank in (0, 1)]
+    positions = [position for share in shares for batch in share for position in batch.positions.tolist()]
+    assert sorted(positions) == list(range(16))
+    assert [len(batch.video_ids) for batch in shares[0]] == [3, 3, 3]
+    assert [len(batch.video_ids) for batch in shares[1]] == [3, 3, 1]
+
+
+def test_the_next_stream_begins_early_and_belongs_to_the_next_epoch(make_recipe):
+    recipe = make_recipe()
+    dataset = recipe.data.load(8)
+    ahead = feed(recipe, dataset)
+    in_turn = [list(ahead.train(0)), list(ahead.val(0)), list(ahead.train(1))]
+    fresh = [
+        list(feed(recipe, dataset).train(0)),
+        list(feed(recipe, dataset).val(0)),
+        list(feed(recipe, dataset).train(1)),
+    ]
+    for got, expected in zip(in_turn, fresh, strict=True):
+        assert [batch.video_ids for batch in got] == [batch.video_ids for batch in expected]
+
+
+def test_a_bad_video_is_a_row_with_its_error(make_recipe, motion8, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"<html>not found</html>")
+    rows = (motion8 / "val.csv").read_text().splitlines()
+    manifest = tmp_path / "val.csv"
+    lines = ["video_id,path,label", f"bad,{broken},left", f"gone,{tmp_path / 'gone.mp4'},right"]
+    lines += [f"{video},{motion8 / path},{label}" for video, path, label in (row.split(",") for row in rows[1:])]
+    manifest.write_text("\n".join(lines))
+    recipe = make_recipe({"data.val.source": str(manifest), "data.max_bad_fraction": 0.2})
+    batches = list(feed(recipe, recipe.data.load(8)).val(0))
+    errors = {video: error for batch in batches for video, error in zip(batch.video_ids, batch.errors, strict=True)}
+    assert str(broken) in errors["bad"]
+    assert "no such file" in errors["gone"]
+    assert sum(bool(error) for error in errors.values()) == 2
+    assert int(batches[0].clips[0].max()) == 0

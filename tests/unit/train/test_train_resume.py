@@ -1,0 +1,163 @@
+"""A training that is stopped and goes on ends at the bit where an unbroken one ends."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from toy_training import train_here
+
+from kinoray.errors import CheckpointError
+from kinoray.recipe import Recipe
+from kinoray.train.checkpoint import open_checkpoint
+from kinoray.train.events import EpochDone, Finished, Started, StepsDone
+
+MakeRecipe = Callable[..., Recipe]
+FOUR_EPOCHS = {"training.epochs": 4, "training.keep_best": 4, "model.dropout": 0.3}
+
+# Trains until it is killed after its third epoch, when one file of the checkpoint is written: the index.
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+import torch
+from kinoray.recipe import Recipe
+from toy_training import train_here
+
+def copy_until_killed(source, target):
+    target.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        if target.name == ".epoch-0002" and path.name == "classes.txt":
+            os.kill(os.getpid(), signal.SIGKILL)
+        shutil.copyfile(path, target / path.name)
+
+torch.set_num_threads(1)
+shutil.copytree = copy_until_killed
+train_here(Recipe.load(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    places = [str(Path(__file__).parent / "helpers"), str(Path(__file__).parents[3] / "platform")]
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {places}\n{code}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def same(one: Path, other: Path) -> None:
+    """Weights, running statistics and momentum are bit-equal."""
+    first, second = open_checkpoint(one), open_checkpoint(other)
+    assert first.progress == second.progress
+    assert first.metrics == second.metrics
+    pairs = [(first.weights(), second.weights())]
+    states = [opened.training_state()["optimizer"]["state"] for opened in (first, second)]
+    pairs += [(states[0][key], states[1][key]) for key in states[0]]
+    assert states[0].keys() == states[1].keys()
+    for left, right in pairs:
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[name], right[name]) for name in left)
+    assert len(pairs) > 1
+
+
+@pytest.fixture
+def recipe(toy_recipe: MakeRecipe) -> Recipe:
+    return toy_recipe(FOUR_EPOCHS)
+
+
+def test_a_killed_training_goes_on_as_if_nothing_had_been(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(recipe.yaml())
+    killed = python(KILLED, tmp_path / "recipe.yaml", tmp_path / "broken")
+    assert killed.returncode == -9, killed.stderr
+    left = sorted(path.name for path in (tmp_path / "broken").iterdir())
+    assert left == [".epoch-0002", "epoch-0000", "epoch-0001"]
+    assert (tmp_path / "broken" / ".epoch-0002" / "checkpoint.json").is_file()
+    assert open_checkpoint(tmp_path / "broken").progress.epoch < 2  # the half checkpoint is in nobody's way
+
+    events = train_here(recipe, tmp_path / "broken")
+    assert events[0].first_epoch == 2
+    assert [event.step for event in events if isinstance(event, StepsDone)] == list(range(9, 17))
+    train_here(recipe, tmp_path / "unbroken")
+    for epoch in range(4):
+        same(tmp_path / "broken" / f"epoch-{epoch:04d}", tmp_path / "unbroken" / f"epoch-{epoch:04d}")
+    assert sorted(path.name for path in (tmp_path / "broken").iterdir()) == [f"epoch-{n:04d}" for n in range(4)]
+
+
+def test_dropout_differs_between_epochs_and_seeds(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    """Else bit-equality would say nothing about it."""
+
+    def losses(name: str, **values: object) -> list[float]:
+        recipe = toy_recipe({"optimizer.lr": 1e-30, "model.norm": "group", "data.train.batch_size": 24} | values)
+        events = train_here(recipe, tmp_path / name)
+        return [event.train_loss for event in events if isinstance(event, EpochDone)]
+
+    fixed_view = {"data.train.flip": 0.0, "data.train.scale": [1.0, 1.0], "data.train.sampling.clip_len": 10}
+    still = losses("still", **fixed_view, **{"data.train.sampling.frame_interval": 1, "data.train.ratio": [1.5, 1.5]})
+    drops = losses("drops", **fixed_view, **{"model.dropout": 0.5})
+    assert still[0] == pytest.approx(still[1], abs=0.05)
+    assert abs(drops[0] - drops[1]) > 1e-4
+
+
+def test_a_finished_training_does_nothing_more(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    train_here(toy_recipe(), tmp_path)
+    before = open_checkpoint(tmp_path / "epoch-0001").weights()
+    events = train_here(toy_recipe(), tmp_path)
+    assert [type(event) for event in events] == [Started, Finished]
+    assert events[0].first_epoch == 2
+    after = open_checkpoint(tmp_path / "epoch-0001").weights()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_more_epochs_go_on_from_the_last(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    train_here(toy_recipe(), tmp_path)
+    events = train_here(toy_recipe({"training.epochs": 3}), tmp_path)
+    assert [event.epoch for event in events if isinstance(event, EpochDone)] == [2]
+
+
+def test_what_the_recipe_sets_is_not_taken_from_the_checkpoint(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    train_here(toy_recipe(), tmp_path)
+    changed = {"training.epochs": 3, "optimizer.momentum": 0.5, "optimizer.weight_decay": 0.25, "training.keep_best": 3}
+    train_here(toy_recipe(changed), tmp_path)
+    groups = open_checkpoint(tmp_path / "epoch-0002").training_state()["optimizer"]["param_groups"]
+    assert [(group["momentum"], group["weight_decay"]) for group in groups] == [(0.5, 0.25)]
+
+
+def test_another_optimizer_cannot_go_on(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    train_here(toy_recipe(), tmp_path)
+    values = {**toy_recipe({"training.epochs": 3}).model_dump(mode="json"), "optimizer": {"kind": "adamw", "lr": 0.01}}
+    with pytest.raises(CheckpointError, match=r"trained with optimizer\.kind sgd, which cannot go on as adamw"):
+        train_here(Recipe.from_mapping(values, "test"), tmp_path)
+
+
+def test_another_model_cannot_go_on(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    train_here(toy_recipe(), tmp_path)
+    with pytest.raises(CheckpointError, match=r"epoch-0001: its weights do not fit the recipe's model: .*running_mean"):
+        train_here(toy_recipe({"model.norm": "group", "training.epochs": 3}), tmp_path)
+
+
+def test_adamw_resumes_too(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    values = {**toy_recipe(FOUR_EPOCHS).model_dump(mode="json"), "optimizer": {"kind": "adamw", "lr": 0.01}}
+    recipe = Recipe.from_mapping(values, "test")
+
+    def stop(event: object) -> None:
+        if isinstance(event, EpochDone) and event.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_here(recipe, tmp_path / "broken", stop)
+    train_here(recipe, tmp_path / "broken")
+    train_here(recipe, tmp_path / "unbroken")
+    same(tmp_path / "broken" / "epoch-0003", tmp_path / "unbroken" / "epoch-0003")
+
+
+def test_pretrained_weights_are_not_fetched_to_be_overwritten(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="NAME would be fetched"):
+        train_here(toy_recipe({"model.pretrained": "NAME"}), tmp_path)
+    train_here(toy_recipe(), tmp_path)
+    events = train_here(toy_recipe({"model.pretrained": "NAME", "training.epochs": 3}), tmp_path)
+    assert isinstance(events[-1], Finished)
+    assert open_checkpoint(tmp_path / "epoch-0002").recipe().model.pretrained == "NAME"
