@@ -128,8 +128,8 @@ class Motion8Source(SourceConfig):
     kind: str = "motion8"
     root: str = "data/motion8"
     split: str = Field("train", pattern="^(train|val)$")
-    num_train: int = Field(960, gt=0)
-    num_val: int = Field(240, gt=0)
+    num_train: int = Field(768, gt=0)
+    num_val: int = Field(320, gt=0)
     seed: int = 0
 
     def describe(self) -> str:
