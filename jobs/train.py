@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "platform"))
 
 from kinoray.cli.arguments import job_parser, recipe_overrides, run, site_overrides
 from kinoray.cli.console import TrainingConsole, announce, make_console
-from kinoray.cluster.runs import local_copy, new_run_name, recipe_of_run
+from kinoray.cluster.runs import new_run_name, recipe_of_run
 from kinoray.cluster.session import capacity_of, session
 from kinoray.cluster.training import check_batch, train
 from kinoray.recipe import Recipe
@@ -52,7 +52,7 @@ def main(arguments: Namespace) -> None:
         TrainingConsole(console, recipe.evaluation.monitor) as view,
     ):
         result = train(recipe, dataset, site, allocation, run_name=run_name, listeners=[view, tracker])
-        model_uri = log_model(tracker, local_copy(result.best_checkpoint), result.best_metrics)
+        model_uri = log_model(tracker, result.best_checkpoint)
     view.close(checkpoint=result.best_checkpoint, places=[("model", model_uri), ("MLflow", tracker.link())])
 
 

@@ -56,3 +56,5 @@ class ResourceError(KinorayError):
 
 class DivergenceError(KinorayError):
     """The loss is no longer a number."""
+
+    at_work = True

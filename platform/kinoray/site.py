@@ -87,8 +87,8 @@ class Capacity:
     """What a cluster has, counted logically."""
 
     cpus: float
-    gpus: float = 0.0
-    num_nodes: int = 1
+    gpus: float
+    largest_node_cpus: float
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,11 @@ def allocate(site: Site, capacity: Capacity) -> Allocation:
             f"site: {workers} x {_count(gpus_per_worker, 'GPU')} = {_count(gpus, 'GPU')}, the cluster has "
             f"{capacity.gpus:g}; lower site.workers or site.gpus_per_worker"
         )
+    if cpus_per_worker > capacity.largest_node_cpus:
+        raise ResourceError(
+            f"site.cpus_per_worker: {cpus_per_worker:g} is more than the largest node's "
+            f"{_count(capacity.largest_node_cpus, 'CPU')}; a worker lies on one node"
+        )
     rest = capacity.cpus - training
     decode = rest if site.decode_cpus is None else site.decode_cpus
     if decode > rest or (site.decode_cpus is None and decode < MIN_DECODE_CPUS):
@@ -158,8 +163,7 @@ def _default_cpus(site: Site, capacity: Capacity, num_workers: int, *, on_gpu: b
     if on_gpu:
         return min(1.0, capacity.cpus / 2 / num_workers)
     decode = site.decode_cpus if site.decode_cpus and site.decode_cpus < capacity.cpus else capacity.cpus / 2
-    # A worker lies on one node, and the largest has at least the average.
-    share = min((capacity.cpus - decode) / num_workers, capacity.cpus / capacity.num_nodes)
+    share = min((capacity.cpus - decode) / num_workers, capacity.largest_node_cpus)
     return float(int(share)) if share >= 1 else share
 
 

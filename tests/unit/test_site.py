@@ -43,9 +43,14 @@ CASES = {
 }
 
 
+def cluster(cpus: float, gpus: float = 0, num_nodes: int = 1) -> Capacity:
+    """A cluster of equal nodes."""
+    return Capacity(cpus, gpus, largest_node_cpus=cpus / num_nodes)
+
+
 @pytest.mark.parametrize(("values", "capacity", "expected", "phrase"), CASES.values(), ids=CASES)
 def test_shares(values: dict, capacity: tuple, expected: tuple, phrase: str) -> None:
-    found = allocate(Site(**values), Capacity(*capacity))
+    found = allocate(Site(**values), cluster(*capacity))
     assert found == Allocation(*expected[:4])
     assert found.cpus_per_decode_task == expected[4]
     assert found.describe() == phrase
@@ -70,6 +75,11 @@ REFUSED = {
         (16, 2),
         "site: 4 workers x 1 GPU = 4 GPUs, the cluster has 2; lower site.workers or site.gpus_per_worker",
     ),
+    "a worker larger than a node": (
+        {"cpus_per_worker": 6},
+        (16, 0, 4),
+        "site.cpus_per_worker: 6 is more than the largest node's 4 CPUs",
+    ),
     "no GPU": ({"gpus_per_worker": 1}, (16, 0), "1 worker x 1 GPU = 1 GPU, the cluster has 0"),
 }
 
@@ -77,14 +87,14 @@ REFUSED = {
 @pytest.mark.parametrize(("values", "capacity", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_does_not_fit_is_refused_with_the_numbers(values: dict, capacity: tuple, message: str) -> None:
     with pytest.raises(ResourceError) as refused:
-        allocate(Site(**values), Capacity(*capacity))
+        allocate(Site(**values), cluster(*capacity))
     assert message in str(refused.value)
 
 
 @pytest.mark.parametrize("num_workers", range(1, 33))
 @pytest.mark.parametrize("cpus", [1, 3, 7, 16])
 def test_workers_that_are_left_to_us_always_fit(cpus: int, num_workers: int) -> None:
-    found = allocate(Site(workers=num_workers), Capacity(cpus))
+    found = allocate(Site(workers=num_workers), cluster(cpus))
     assert found.num_workers * found.cpus_per_worker + found.decode_cpus <= cpus
     assert found.decode_cpus_per_worker == found.decode_cpus / num_workers
     assert 0 < found.cpus_per_decode_task <= 1

@@ -53,11 +53,16 @@ def capacity_of(site: Site) -> Capacity:
         ResourceError: no cluster answers at the address.
     """
     if cluster_address(site) is None:
-        return Capacity(site.local_cpus or len(os.sched_getaffinity(0)), ray_gpu_count())
+        cpus = site.local_cpus or len(os.sched_getaffinity(0))
+        return Capacity(cpus, num_gpus(), largest_node_cpus=cpus)
     if not ray.is_initialized():
         _connect(site)
-    resources = ray.cluster_resources()
-    return Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), sum(node["Alive"] for node in ray.nodes()))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Capacity(
+        cpus=sum(node.get("CPU", 0.0) for node in nodes),
+        gpus=sum(node.get("GPU", 0.0) for node in nodes),
+        largest_node_cpus=max(node.get("CPU", 0.0) for node in nodes),
+    )
 
 
 def cluster_address(site: Site) -> str | None:
@@ -65,7 +70,7 @@ def cluster_address(site: Site) -> str | None:
     return site.address or os.environ.get("RAY_ADDRESS")
 
 
-def ray_gpu_count() -> int:
+def num_gpus() -> int:
     """GPUs that a Ray on this machine would find."""
     from ray._private.accelerators import NvidiaGPUAcceleratorManager
 

@@ -90,8 +90,10 @@ def evaluate(
     """Score every video of a manifest once, with all workers.
 
     Raises:
+        CheckpointError: its weights do not fit the recipe's model.
         KinorayError: what a worker raised.
     """
+    checkpoint.restore_model(recipe.model.without_pretrained().build())
     task = EvaluationTask(
         recipe=recipe,
         weights=ray.put(checkpoint.weights()),

@@ -12,6 +12,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from pyarrow.fs import LocalFileSystem
 
 from kinoray.cluster.ingest import DecodeBudget, RayFeed, evaluation_stream
 from kinoray.cluster.mailbox import sender
@@ -68,6 +69,7 @@ class RayStore:
 
     def __init__(self, run_folder: str, monitor: str) -> None:
         self.run_folder, self.monitor = run_folder, monitor
+        self._fetched: tempfile.TemporaryDirectory[str] | None = None
 
     def save(self, checkpoint: Path | None, *, name: str, metrics: Mapping[str, float]) -> str:
         reported = {self.monitor: metrics.get(self.monitor, -1.0), **metrics}
@@ -79,7 +81,10 @@ class RayStore:
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             return None
-        return Path(checkpoint.to_directory(tempfile.mkdtemp(prefix="kinoray-resume-")))
+        if isinstance(checkpoint.filesystem, LocalFileSystem):
+            return Path(checkpoint.path)
+        self._fetched = tempfile.TemporaryDirectory(prefix="kinoray-resume-")
+        return Path(checkpoint.to_directory(self._fetched.name))
 
 
 def train_worker(config: Mapping[str, TrainingTask]) -> None:
@@ -96,7 +101,7 @@ def evaluate_worker(config: Mapping[str, EvaluationTask]) -> EvaluationOutcome |
     """One worker of an evaluation; rank 0 returns the outcome."""
     task = config["task"]
     world = _enter_world(task.num_threads)
-    model = task.recipe.model.build()
+    model = task.recipe.model.without_pretrained().build()
     model.load_state_dict(ray.get(task.weights))
     model = model.to(world.device).eval()
     average = task.recipe.evaluation.average

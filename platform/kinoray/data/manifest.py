@@ -23,12 +23,19 @@ class Manifest:
     Attributes:
         table: rows of ``MANIFEST_SCHEMA``; every label is in 0..K-1.
         classes: K names; index = label.
-        where: what it was read from, for messages.
+        split: ``train``, ``val`` or ``test``.
+        source: what it was read from, in words.
     """
 
     table: pa.Table
     classes: tuple[str, ...]
-    where: str
+    split: str
+    source: str
+
+    @property
+    def where(self) -> str:
+        """Split and source, for messages."""
+        return f"{self.split} data {self.source}"
 
     @property
     def num_videos(self) -> int:
@@ -74,7 +81,7 @@ def load_manifest(source: SourceConfig, classes: Sequence[str] | None, *, split:
     table = pa.table(columns, schema=MANIFEST_SCHEMA)
     _check_ids(table["video_id"], where)
     _check_segments(table, where)
-    return Manifest(table, names, where)
+    return Manifest(table, names, split, source.describe())
 
 
 def read_classes(path: str) -> tuple[str, ...]:

@@ -160,7 +160,7 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 def run_link(uri: str, experiment_id: str, run_id: str) -> str:
     """Where a browser finds the run; for a file, after the command that serves it."""
-    page = f"/#/experiments/{experiment_id}/runs/{run_id}"
+    page = f"/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
     file = sqlite_file(uri)
     if file is None:
         return f"{public_uri(uri)}{page}"

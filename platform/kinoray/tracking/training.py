@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kinoray.site import Site
 from kinoray.tracking.model import log_recognizer
 from kinoray.tracking.run import DatasetInfo, RunTracker
 from kinoray.tracking.store import checked_uri, connect, default_uri, quiet, refusals_named
+from kinoray.train.checkpoint import copy_for_inference, open_checkpoint
 
 GIT_TIMEOUT_SECONDS = 5
 RUN_NAME_TAG = "kinoray.run"
@@ -69,10 +71,23 @@ def tracked_training(
     tracker.finish("FINISHED")
 
 
-def log_model(tracker: RunTracker, checkpoint_dir: str, metrics: Mapping[str, float]) -> str:
-    """Store a local checkpoint folder as the run's model, with its metrics of data.val; returns the model's URI."""
-    named = {f"val/{name}": value for name, value in metrics.items()}
-    return log_recognizer(uri=tracker.uri, run_id=tracker.run_id, checkpoint_dir=Path(checkpoint_dir), metrics=named)
+def log_model(tracker: RunTracker, checkpoint: str) -> str:
+    """Store a checkpoint as the run's model, with its metrics of data.val; returns the model's URI.
+
+    Raises:
+        CheckpointError: it cannot be opened.
+        ResourceError: the store does not answer.
+    """
+    opened = open_checkpoint(checkpoint)
+    with tempfile.TemporaryDirectory(prefix="kinoray-model-") as folder:
+        lean = Path(folder) / "checkpoint"
+        copy_for_inference(opened, lean)
+        return log_recognizer(
+            uri=tracker.uri,
+            run_id=tracker.run_id,
+            checkpoint_dir=lean,
+            metrics={f"val/{name}": value for name, value in opened.metrics.items()},
+        )
 
 
 def git_tags() -> dict[str, str]:
@@ -112,4 +127,4 @@ def _datasets(dataset: Dataset) -> dict[str, DatasetInfo]:
 
 
 def _info(manifest: Manifest, context: str) -> DatasetInfo:
-    return DatasetInfo(manifest.where, manifest.where, manifest.digest(), manifest.num_videos, context)
+    return DatasetInfo(manifest.source, manifest.source, manifest.digest(), manifest.num_videos, context)

@@ -3,7 +3,7 @@
 ``model.safetensors``  weights
 ``recipe.yaml``        the resolved recipe
 ``classes.txt``        class names, one a line
-``training.pt``        optimizer and counters, tensors and plain values only
+``training.pt``        the optimizer's state, tensors and plain values only; a copy for inference is without it
 ``checkpoint.json``    epoch, metrics, and size and digest of every other file; written last
 """
 
@@ -27,9 +27,11 @@ from torch.optim import Optimizer
 import kinoray
 from kinoray.errors import CheckpointError, ConfigError
 from kinoray.recipe import Recipe
+from kinoray.train.fetching import folders_with, has_file, local_folder
 
 INDEX = "checkpoint.json"
-FILES = ("model.safetensors", "recipe.yaml", "classes.txt", "training.pt")
+TRAINING_STATE = "training.pt"
+FILES = ("model.safetensors", "recipe.yaml", "classes.txt", TRAINING_STATE)
 FORMAT = 1
 
 
@@ -70,7 +72,7 @@ class Checkpoint:
 
     def training_state(self) -> dict[str, Any]:
         """What ``write_checkpoint`` got as the optimizer's state."""
-        with _damage_named(self.folder / "training.pt") as path:
+        with _damage_named(self.folder / TRAINING_STATE) as path:
             state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         return state
 
@@ -120,7 +122,7 @@ def write_checkpoint(
     # Copied even from the CPU: safetensors refuses two names for one memory, as tied weights have.
     weights = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    torch.save({"optimizer": optimizer.state_dict()}, folder / "training.pt")
+    torch.save({"optimizer": optimizer.state_dict()}, folder / TRAINING_STATE)
     (folder / "recipe.yaml").write_text(recipe.yaml(), encoding="utf-8")
     (folder / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
     files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
@@ -138,23 +140,18 @@ def open_checkpoint(folder: str | Path, *, verify: bool = True) -> Checkpoint:
     """Open a checkpoint folder, or the best checkpoint of a run's folder.
 
     Args:
-        folder: local path.
+        folder: local path, or a URI, whose files are fetched.
         verify: compare every file's digest with the index.
 
     Raises:
         CheckpointError: it is missing, incomplete or damaged.
     """
-    path = Path(folder)
-    if not (path / INDEX).is_file():
-        path = _best_of_run(path)
-    with _damage_named(path / INDEX) as file:
-        index = json.loads(file.read_text(encoding="utf-8"))
-        if index["format"] != FORMAT:
-            raise CheckpointError(
-                f"{file}: checkpoint format {index['format']}, this Kinoray ({kinoray.__version__}) reads {FORMAT}"
-            )
-        opened = Checkpoint(path, Progress(**index["progress"]), dict(index["metrics"]))
-        files = [(path / name, index["files"][name]["bytes"], index["files"][name]["sha256"]) for name in FILES]
+    place = str(folder)
+    if not has_file(place, INDEX):
+        place = _best_of_run(place)
+    names = [name for name in (*FILES, INDEX) if name != TRAINING_STATE or has_file(place, name)]
+    path = local_folder(place, tuple(names))
+    opened, files = _read_index(path)
     for file, num_bytes, digest in files:
         found = file.stat().st_size if file.is_file() else None
         if found != num_bytes:
@@ -209,15 +206,12 @@ class FolderStore:
         return str(target)
 
     def latest(self) -> Path | None:
-        found = _checkpoints_in(self.folder)
-        return max(found, key=lambda path: open_checkpoint(path, verify=False).progress.epoch) if found else None
+        newest = newest_of_run(str(self.folder))
+        return None if newest is None else Path(newest)
 
     def _ranked(self) -> list[Path]:
-        return sorted(
-            _checkpoints_in(self.folder),
-            key=lambda path: rank_key(open_checkpoint(path, verify=False), self.monitor),
-            reverse=True,
-        )
+        found = [Path(place) for place in folders_with(str(self.folder), INDEX)]
+        return sorted(found, key=lambda path: rank_key(_read_index(path)[0], self.monitor), reverse=True)
 
 
 def rank_key(checkpoint: Checkpoint, monitor: str) -> tuple[float, int]:
@@ -225,22 +219,44 @@ def rank_key(checkpoint: Checkpoint, monitor: str) -> tuple[float, int]:
     return checkpoint.metrics.get(monitor, float("-inf")), checkpoint.progress.epoch
 
 
-def _best_of_run(run: Path) -> Path:
-    found = _checkpoints_in(run) or _checkpoints_in(run / "checkpoints")
-    if not found:
-        why = f"holds no {INDEX}" if run.is_dir() else "no such folder"
+def newest_of_run(run: str) -> str | None:
+    """The place of a run's newest checkpoint; None where it has none."""
+    return max(folders_with(run, INDEX), key=lambda place: _glimpse(place).progress.epoch, default=None)
+
+
+def _best_of_run(run: str) -> str:
+    places = folders_with(run, INDEX)
+    if not places:
+        why = f"holds no {INDEX}" if "://" in run or Path(run).is_dir() else "no such folder"
         raise CheckpointError(f"{run}: {why}; give a checkpoint folder or a run's folder")
-    opened = [open_checkpoint(path, verify=False) for path in found]
+    opened = {place: _glimpse(place) for place in places}
     try:
-        monitor = opened[-1].recipe().evaluation.monitor
+        monitor = opened[places[-1]].recipe().evaluation.monitor
     except ConfigError as error:
-        raise CheckpointError(f"{opened[-1].folder}: its recipe no longer loads: {error}") from error
-    return max(opened, key=lambda checkpoint: rank_key(checkpoint, monitor)).folder
+        raise CheckpointError(f"{places[-1]}: its recipe no longer loads: {error}") from error
+    return max(places, key=lambda place: rank_key(opened[place], monitor))
 
 
-def _checkpoints_in(folder: Path) -> list[Path]:
-    """Checkpoint folders by name; hidden ones are being written, or were when a process was killed."""
-    return sorted(path.parent for path in folder.glob(f"[!.]*/{INDEX}"))
+def _glimpse(place: str) -> Checkpoint:
+    """A checkpoint's index and recipe, without the files that weigh."""
+    return _read_index(local_folder(place, (INDEX, "recipe.yaml")))[0]
+
+
+def _read_index(path: Path) -> tuple[Checkpoint, list[tuple[Path, int, str]]]:
+    """What a local folder holds, and its files with their size and digest."""
+    with _damage_named(path / INDEX) as file:
+        index = json.loads(file.read_text(encoding="utf-8"))
+        if index["format"] != FORMAT:
+            raise CheckpointError(
+                f"{file}: checkpoint format {index['format']}, this Kinoray ({kinoray.__version__}) reads {FORMAT}"
+            )
+        opened = Checkpoint(path, Progress(**index["progress"]), dict(index["metrics"]))
+        files = [
+            (path / name, index["files"][name]["bytes"], index["files"][name]["sha256"])
+            for name in FILES
+            if name != TRAINING_STATE or name in index["files"]
+        ]
+    return opened, files
 
 
 @contextmanager
@@ -265,3 +281,14 @@ def _damage_named(path: Path) -> Iterator[Path]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copy_for_inference(checkpoint: Checkpoint, folder: Path) -> None:
+    """A checkpoint without what only training needs: a third of the size, opened like any other."""
+    folder.mkdir(parents=True)
+    index = json.loads((checkpoint.folder / INDEX).read_text(encoding="utf-8"))
+    for name in index["files"]:
+        if name != TRAINING_STATE:
+            shutil.copy(checkpoint.folder / name, folder)
+    del index["files"][TRAINING_STATE]
+    (folder / INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")

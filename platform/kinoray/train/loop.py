@@ -26,9 +26,12 @@ from kinoray.train.batch import Batch
 from kinoray.train.checkpoint import Progress, Store, open_checkpoint, write_checkpoint
 from kinoray.train.evaluate import evaluate, temporal_probe
 from kinoray.train.events import EpochDone, Evaluation, Finished, Listener, Started
+from kinoray.train.fetching import local_file
 from kinoray.train.meter import Meter
 from kinoray.train.predictions import check_bad_videos
 from kinoray.train.world import World
+
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 class Feed(Protocol):
@@ -77,20 +80,22 @@ def fit(recipe: Recipe, feed: Feed, store: Store, world: World, emit: Listener) 
         DataError: too many videos of an epoch cannot be read.
     """
     learner, progress = _start(recipe, store, world)
-    emit(
-        Started(
-            device=world.describe(),
-            num_workers=world.size,
-            num_parameters=sum(parameter.numel() for parameter in learner.net.parameters()),
-            num_epochs=recipe.training.epochs,
-            first_epoch=progress.epoch + 1,
-            steps_per_epoch=feed.steps_per_epoch,
-            num_train_videos=feed.dataset.train.num_videos,
-            num_val_videos=feed.dataset.val.num_videos if feed.dataset.val else 0,
-        )
-    )
+    emit(_started(learner, recipe, feed, first_epoch=progress.epoch + 1))
+    max_bad = recipe.data.max_bad_fraction * feed.dataset.train.num_videos
     for epoch in range(progress.epoch + 1, recipe.training.epochs):
-        trained = _train_epoch(learner, recipe, feed, emit, epoch=epoch, step=progress.step)
+        learner.model.train()
+        _seed_epoch(recipe.seed, epoch, world)
+        meter = Meter(world, epoch=epoch, step=progress.step, every_steps=recipe.training.log_every_steps)
+        for batch in meter.waiting(feed.train(epoch)):
+            lr = _set_lr(learner.optimizer, recipe, meter.step, feed.steps_per_epoch)
+            meter.add(*train_step(learner, batch), batch)
+            if meter.is_due:
+                if (report := meter.report(lr)) is not None:
+                    emit(report)
+                if meter.num_bad > max_bad:
+                    break
+        trained = meter.close(feed.dataset.train)
+        check_bad_videos(trained.bad_videos, feed.dataset.train.num_videos, recipe.data.max_bad_fraction)
         world.average_buffers(learner.net)
         evaluation = _evaluate_epoch(learner, recipe, feed, epoch)
         progress, is_best = _advanced(progress, recipe, trained, evaluation)
@@ -101,26 +106,6 @@ def fit(recipe: Recipe, feed: Feed, store: Store, world: World, emit: Listener) 
         probe = temporal_probe(learner.net, feed.val(progress.epoch), world, average=recipe.evaluation.average)
     emit(Finished(probe))
     return progress
-
-
-def _train_epoch(learner: Learner, recipe: Recipe, feed: Feed, emit: Listener, *, epoch: int, step: int) -> EpochDone:
-    """One epoch, not yet evaluated; ends early where too many of its videos are bad."""
-    learner.model.train()
-    _seed_epoch(recipe.seed, epoch, learner.world)
-    num_videos, max_bad_fraction = feed.dataset.train.num_videos, recipe.data.max_bad_fraction
-    meter = Meter(learner.world, epoch=epoch, step=step, every_steps=recipe.training.log_every_steps)
-    for batch in meter.waiting(feed.train(epoch)):
-        lr = _set_lr(learner.optimizer, recipe, meter.step, feed.steps_per_epoch)
-        meter.add(*train_step(learner, batch), batch)
-        if meter.is_due:
-            report = meter.report(lr)
-            if report is not None:
-                emit(report)
-            if meter.num_bad > max_bad_fraction * num_videos:
-                break
-    trained = meter.close(feed.dataset.train)
-    check_bad_videos(trained.bad_videos, num_videos, max_bad_fraction)
-    return trained
 
 
 def train_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -153,6 +138,19 @@ def train_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
     return torch.stack([loss_sum.detach(), weights.sum()]).double(), grad_norm.detach()
 
 
+def _started(learner: Learner, recipe: Recipe, feed: Feed, *, first_epoch: int) -> Started:
+    return Started(
+        device=learner.world.describe(),
+        num_workers=learner.world.size,
+        num_parameters=sum(parameter.numel() for parameter in learner.net.parameters()),
+        num_epochs=recipe.training.epochs,
+        first_epoch=first_epoch,
+        steps_per_epoch=feed.steps_per_epoch,
+        num_train_videos=feed.dataset.train.num_videos,
+        num_val_videos=feed.dataset.val.num_videos if feed.dataset.val else 0,
+    )
+
+
 def _start(recipe: Recipe, store: Store, world: World) -> tuple[Learner, Progress]:
     """Weights, optimizer and counters: of the newest checkpoint, else of ``init_from``, else fresh."""
     folder, init_from = store.latest(), recipe.training.init_from
@@ -167,7 +165,8 @@ def _start(recipe: Recipe, store: Store, world: World) -> tuple[Learner, Progres
         checkpoint.restore_optimizer(optimizer, recipe)
         progress = checkpoint.progress
     elif init_from is not None:
-        weights = open_checkpoint(init_from).weights() if Path(init_from).is_dir() else read_state_dict(init_from)
+        is_file = init_from.endswith(WEIGHT_SUFFIXES)
+        weights = read_state_dict(local_file(init_from)) if is_file else open_checkpoint(init_from).weights()
         load_weights(net, weights, where=f"training.init_from: {init_from}")
     # Without broadcasting, every worker's running statistics are of its own videos until they are averaged.
     model = DistributedDataParallel(net, broadcast_buffers=False) if world.size > 1 else net

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from kinoray.data.manifest import Manifest
 from kinoray.errors import DataError
-from kinoray.metrics import classification_metrics, confusion_matrix
+from kinoray.metrics import classification_metrics, confusion_matrix, ranked
 from kinoray.recipe import Average, Recipe
 from kinoray.train.events import BadVideo, Evaluation
 from kinoray.train.world import World
@@ -97,23 +97,25 @@ def score_predictions(
         raise DataError(f"{manifest.where}: none of the {len(good)} videos could be read; the first: {bad[0].error}")
     loss = _mean_loss(scores, labels, recipe.evaluation.average)
     metrics = classification_metrics(scores, labels) | {"loss": loss}
-    confusion = confusion_matrix(scores.argsort(axis=1)[:, -1], labels, scores.shape[1])
+    confusion = confusion_matrix(ranked(scores)[:, -1], labels, scores.shape[1])
     return Evaluation(metrics, confusion, int(good.sum()), bad, seconds)
 
 
 def check_bad_videos(bad: Sequence[BadVideo], num_videos: int, max_bad_fraction: float) -> None:
     """Raises DataError where the share of bad videos is above the limit."""
     if bad and len(bad) > max_bad_fraction * num_videos:
-        raise DataError(
+        error = DataError(
             f"{len(bad)} of {num_videos} videos could not be read, more than data.max_bad_fraction "
             f"({max_bad_fraction:g}) allows; the first: {bad[0].error}"
         )
+        error.at_work = True
+        raise error
 
 
 def write_predictions(predictions: Predictions, manifest: Manifest, path: Path) -> None:
     """A Parquet row per video: ``video_id path label predicted scores error``; labels as class names."""
     names = pa.array(manifest.classes)
-    best = predictions.scores.argsort(axis=1)[:, -1]
+    best = ranked(predictions.scores)[:, -1]
     good = pa.array(predictions.good)
     num_classes = predictions.scores.shape[1]
     scores = pa.FixedSizeListArray.from_arrays(pa.array(predictions.scores.ravel()), num_classes)

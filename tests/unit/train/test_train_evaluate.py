@@ -27,7 +27,7 @@ def manifest_of(labels: list[int], num_classes: int = 3) -> Manifest:
     names = [f"v{index}" for index in range(len(labels))]
     columns = [names, [f"/videos/{name}.mp4" for name in names], labels, none, none]
     table = pa.table([pa.array(c, f.type) for c, f in zip(columns, MANIFEST_SCHEMA, strict=True)], MANIFEST_SCHEMA)
-    return Manifest(table, tuple(f"class {index}" for index in range(num_classes)), "test data")
+    return Manifest(table, tuple(f"class {index}" for index in range(num_classes)), "test", "data")
 
 
 def predictions_of(scores: list[list[float]], labels: list[int], errors: dict[int, str] | None = None) -> Predictions:
