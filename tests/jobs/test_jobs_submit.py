@@ -18,6 +18,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 START_SECONDS = 60
+# All that have a fixed default: another Ray may run on this machine.
+PORTS = (
+    "port",
+    "dashboard-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "ray-client-server-port",
+    "metrics-export-port",
+)
 pytestmark = pytest.mark.ray
 
 
@@ -53,7 +62,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_"))}
     environment |= {"PATH": f"{BIN}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token"}
     environment |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    ports = {name: _free_port() for name in ("port", "dashboard-port", "ray-client-server-port")}
+    ports = {name: _free_port() for name in PORTS}
     options = [f"--{name}={port}" for name, port in ports.items()]
     command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", f"--temp-dir={session}", *options]
     process = subprocess.Popen(
@@ -123,12 +132,16 @@ def _free_port() -> int:
 
 
 def _wait_for(dashboard: str, environment: dict[str, str]) -> None:
+    """Until a job runs: the dashboard answers some seconds before the agent that starts jobs."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        listing = subprocess.run(
-            [BIN / "ray", "job", "list", "--address", dashboard], env=environment, capture_output=True, check=False
+        trial = subprocess.run(
+            [BIN / "ray", "job", "submit", "--address", dashboard, "--", "true"],
+            env=environment,
+            capture_output=True,
+            check=False,
         )
-        if listing.returncode == 0:
+        if trial.returncode == 0:
             return
         time.sleep(0.5)
-    raise TimeoutError(f"no Ray dashboard at {dashboard} within {START_SECONDS} s")
+    raise TimeoutError(f"no job ran at {dashboard} within {START_SECONDS} s")

@@ -292,4 +292,7 @@ def test_link_of_a_local_store_says_how_to_serve_it(start, store_uri) -> None:
     folder = Path(store_uri.removeprefix("sqlite:///")).parent
     words = ["mlflow", "server", "--backend-store-uri", store_uri, "--artifacts-destination", f"{folder}/mlartifacts"]
     assert shlex.split(command) == [*words, "--port", "5000"]
-    assert page == f"http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}?workflowType=machine_learning"
+    assert (
+        page
+        == f"http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}?workflowType=machine_learning"
+    )

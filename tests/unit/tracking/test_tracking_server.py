@@ -102,6 +102,9 @@ def test_a_run_outlives_its_tracking_server(server, caplog) -> None:
     assert [point.step for point in client.get_metric_history(tracker.run_id, "train/loss")] == [1, 2, 3, 4]
     assert client.get_run(tracker.run_id).info.status == "FINISHED"
     assert {file.path for file in client.list_artifacts(tracker.run_id)} == {"recipe.yaml", "curves.png"}
-    assert tracker.link() == f"{server.uri}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}?workflowType=machine_learning"
+    assert (
+        tracker.link()
+        == f"{server.uri}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}?workflowType=machine_learning"
+    )
     with urllib.request.urlopen(tracker.link().partition("#")[0], timeout=10) as page:
         assert page.status == 200
