@@ -26,7 +26,7 @@ def parser() -> ArgumentParser:
     arguments.add_argument("checkpoint", help="a run's folder (its best checkpoint) or a checkpoint's folder")
     arguments.add_argument("--split", choices=["val", "test"], default="val")
     arguments.add_argument("--probe", action="store_true", help="also score shuffled, reversed and single frames")
-    arguments.add_argument("--out", metavar="PARQUET", help="default: predictions-SPLIT.parquet beside the checkpoint")
+    arguments.add_argument("--out", metavar="PARQUET", help="default: beside the checkpoint")
     return arguments
 
 
@@ -37,9 +37,12 @@ def main(arguments: Namespace) -> None:
     allocation = allocate(site, capacity_of(site))
     source = recipe.data.evaluation_source(arguments.split)
     manifest = load_manifest(source, checkpoint.classes(), split=arguments.split)
-    out = Path(arguments.out or f"{checkpoint.folder}-predictions-{arguments.split}.parquet")
+    beside = Path(arguments.checkpoint).name if "://" in arguments.checkpoint else checkpoint.folder
+    out = Path(arguments.out or f"{beside}-predictions-{arguments.split}.parquet")
     console = make_console()
-    console.print(f"{checkpoint.folder}: {manifest.num_videos:,} videos of {manifest.where}; {allocation.describe()}")
+    console.print(
+        f"{arguments.checkpoint}, epoch {checkpoint.progress.epoch + 1}: {manifest.num_videos:,} videos of {manifest.where}; {allocation.describe()}"
+    )
     if arguments.dry_run:
         return
     from kinoray.cluster.training import evaluate

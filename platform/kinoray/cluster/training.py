@@ -1,7 +1,7 @@
 """Runs a recipe on a connected Ray: trains it, or scores a checkpoint with all workers."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +25,13 @@ from kinoray.train.events import Listener
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run leaves behind.
+    """What a run leaves behind: places of checkpoints, each a path or URI.
 
     Attributes:
-        best_checkpoint: path or URI; the last one where nothing was evaluated.
-        best_metrics: of data.val at that checkpoint.
-        last_checkpoint: path or URI.
+        best_checkpoint: the last one where nothing was evaluated.
     """
 
     best_checkpoint: str
-    best_metrics: Mapping[str, float]
     last_checkpoint: str
 
 
@@ -80,8 +77,11 @@ def train(
         )
         result = _run(train_worker, task, allocation, run_config)
     ranked = sorted(result.best_checkpoints, key=lambda pair: (pair[1].get(monitor, -1.0), pair[0].path), reverse=True)
-    best, metrics = ranked[0]
-    return TrainingResult(best.path, metrics, result.checkpoint.path)
+    # Ray names a checkpoint in a store without the scheme; its folder's name is enough.
+    best, last = (
+        f"{storage}/{run_name}/{checkpoint.path.rpartition('/')[2]}" for checkpoint in (ranked[0][0], result.checkpoint)
+    )
+    return TrainingResult(best_checkpoint=best, last_checkpoint=last)
 
 
 def evaluate(
