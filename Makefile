@@ -10,10 +10,10 @@ UNLOCKED := pip|wheel|triton|cuda-.*|nvidia-.*
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow check lock clean
+.PHONY: help setup demo test test-slow bench-startup check lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv (the first time: several GB, some minutes)
 
@@ -46,6 +46,9 @@ test: setup ## run the tests
 
 test-slow: setup ## run the longer proofs
 	@$(PYTHON) -m pytest -m slow
+
+bench-startup: setup ## seconds and memory from the command to the first training step
+	@$(PYTHON) benchmarks/startup.py
 
 check: setup ## formatting, lint, types, import rules
 	@$(PYTHON) -m ruff format --check .

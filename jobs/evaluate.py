@@ -40,9 +40,8 @@ def main(arguments: Namespace) -> None:
     beside = Path(arguments.checkpoint).name if "://" in arguments.checkpoint else checkpoint.folder
     out = Path(arguments.out or f"{beside}-predictions-{arguments.split}.parquet")
     console = make_console()
-    console.print(
-        f"{arguments.checkpoint}, epoch {checkpoint.progress.epoch + 1}: {manifest.num_videos:,} videos of {manifest.where}; {allocation.describe()}"
-    )
+    what = f"{arguments.checkpoint}, epoch {checkpoint.progress.epoch + 1}"
+    console.print(f"{what}: {manifest.num_videos:,} videos of {manifest.where}; {allocation.describe()}")
     if arguments.dry_run:
         return
     from kinoray.cluster.training import evaluate
