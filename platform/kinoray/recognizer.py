@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinoray.data.views import EvalView
+from kinoray.errors import CheckpointError
 from kinoray.models.base import Recognizer
-from kinoray.recipe import Average
-from kinoray.train.checkpoint import open_checkpoint
+from kinoray.models.weights import load_weights
+from kinoray.recipe import Average, Recipe
+from kinoray.train.checkpoint import open_checkpoint, read_weights
 from kinoray.train.evaluate import average_views
 from kinoray.video.decode import VideoReader
 
@@ -66,20 +68,36 @@ class VideoRecognizer:
         return Recognition(average_views(self(clips).float(), self.average)[0].cpu().numpy(), self.classes)
 
 
-def load_recognizer(checkpoint: str | Path, *, device: str = "cpu", split: str = "val") -> VideoRecognizer:
-    """Load a checkpoint folder, or the best checkpoint of a run's folder.
+def load_recognizer(
+    source: str | Path, checkpoint: str | Path | None = None, *, device: str = "cpu", split: str = "val"
+) -> VideoRecognizer:
+    """Load a run or a checkpoint, or a recipe with weights from elsewhere.
 
     Args:
-        checkpoint: local path.
+        source: a run's folder (its best checkpoint) or a checkpoint's folder; a recipe file if ``checkpoint`` is given.
+            Paths or URIs.
+        checkpoint: weights for the recipe: .safetensors, .pth, a checkpoint's or a run's folder.
         device: torch's name of the device.
         split: whose views are taken of a video, ``val`` or ``test``.
 
     Raises:
-        CheckpointError: it is missing, incomplete or damaged.
+        CheckpointError: it is missing, incomplete or damaged, or does not fit the recipe.
+        ConfigError: the recipe does not load.
     """
-    opened = open_checkpoint(checkpoint)
-    recipe = opened.recipe()
-    model = recipe.model.without_pretrained().build()
-    opened.restore_model(model)
+    if checkpoint is None:
+        opened = open_checkpoint(source)
+        recipe, classes = opened.recipe(), opened.classes()
+        model = recipe.model.without_pretrained().build()
+        opened.restore_model(model)
+    else:
+        recipe = Recipe.load(source)
+        classes = recipe.data.class_names() or tuple(str(index) for index in range(recipe.model.num_classes))
+        model = recipe.model.without_pretrained().build()
+        report = load_weights(model, read_weights(str(checkpoint)), where=str(checkpoint))
+        if report.skipped:
+            raise CheckpointError(
+                f"{checkpoint}: its head is of another number of classes than model.num_classes "
+                f"({recipe.model.num_classes}) of {source}; give the recipe that it was trained with"
+            )
     view = recipe.data.evaluation_split(split)
-    return VideoRecognizer(model.to(device).eval(), view, opened.classes(), recipe.evaluation.average)
+    return VideoRecognizer(model.to(device).eval(), view, classes, recipe.evaluation.average)

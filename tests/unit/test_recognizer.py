@@ -117,3 +117,17 @@ def test_a_recipe_without_val_has_no_views(toy_recipe: MakeRecipe, tmp_path: Pat
     train_here(Recipe.from_mapping(values, "test"), tmp_path)
     with pytest.raises(ConfigError, match=r"data\.val: missing"):
         load_recognizer(tmp_path)
+
+
+def test_a_recipe_with_weights_from_elsewhere(trained: Path, recognizer: VideoRecognizer, video: Path) -> None:
+    folder = trained / "epoch-0002"
+    for weights in (folder, folder / "model.safetensors"):
+        loaded = load_recognizer(folder / "recipe.yaml", weights)
+        assert np.array_equal(loaded.recognize(video).scores, recognizer.recognize(video).scores)
+
+
+def test_weights_of_another_label_set_are_refused(trained: Path, tmp_path: Path) -> None:
+    recipe = open_checkpoint(trained / "epoch-0002").recipe(["model.num_classes=7"])
+    (tmp_path / "seven.yaml").write_text(recipe.yaml())
+    with pytest.raises(CheckpointError, match="another number of classes"):
+        load_recognizer(tmp_path / "seven.yaml", trained / "epoch-0002" / "model.safetensors")

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 import ray.data
+from ray.exceptions import AuthenticationError
 
 import kinoray
 from kinoray.errors import ConfigError, ResourceError
@@ -118,12 +119,12 @@ def _join(address: str, site: Site, logging_level: int) -> None:
             logging_level=logging_level,
             runtime_env=shipped_environment(site.packages, job_environment()),
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ResourceError(
-            f"site.address: no Ray cluster to join at {address}: {first_line}; "
-            "start one with `ray start --head`, or leave the address out to use this machine"
-        ) from error
+        cure = "start one with `ray start --head`, or leave the address out to use this machine"
+        if isinstance(error, AuthenticationError):
+            cure = "give this shell the cluster's token: `export RAY_AUTH_MODE=token`, see docs/cluster.md"
+        raise ResourceError(f"site.address: no Ray cluster to join at {address}: {first_line}; {cure}") from error
 
 
 def _knock(address: str) -> None:

@@ -122,8 +122,12 @@ def _enter_world(num_threads: int) -> World:
     # Named after its file, so no logging configuration reaches it; it repeats every report in full.
     train_context.logger.setLevel(logging.WARNING)
     torch.set_num_threads(num_threads)
+    device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        # Workers of one node see all of its GPUs, and collectives of objects use the current one.
+        torch.cuda.set_device(device)
     context = ray.train.get_context()
-    return World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    return World(context.get_world_rank(), context.get_world_size(), device)
 
 
 def _ignore(event: object) -> None:

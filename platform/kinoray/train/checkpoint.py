@@ -26,11 +26,13 @@ from torch.optim import Optimizer
 
 import kinoray
 from kinoray.errors import CheckpointError, ConfigError
+from kinoray.models.weights import read_state_dict
 from kinoray.recipe import Recipe
-from kinoray.train.fetching import folders_with, has_file, local_folder
+from kinoray.train.fetching import folders_with, has_file, local_file, local_folder
 
 INDEX = "checkpoint.json"
 TRAINING_STATE = "training.pt"
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 FILES = ("model.safetensors", "recipe.yaml", "classes.txt", TRAINING_STATE)
 FORMAT = 1
 
@@ -160,6 +162,17 @@ def open_checkpoint(folder: str | Path, *, verify: bool = True) -> Checkpoint:
         if verify and _sha256(file) != digest:
             raise CheckpointError(f"{file}: its digest is not the one in {INDEX}; the file is damaged or was altered")
     return opened
+
+
+def read_weights(place: str) -> dict[str, Tensor]:
+    """The state dict of a weights file (.safetensors, .pth, .pt), a checkpoint folder, or a run's best checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    if place.endswith(WEIGHT_SUFFIXES):
+        return read_state_dict(local_file(place))
+    return open_checkpoint(place).weights()
 
 
 class Store(Protocol):

@@ -19,19 +19,16 @@ from torch.optim import Optimizer
 from kinoray.data.config import Dataset
 from kinoray.losses import LossConfig
 from kinoray.models.base import Recognizer
-from kinoray.models.weights import load_weights, read_state_dict
+from kinoray.models.weights import load_weights
 from kinoray.recipe import Recipe, TrainingConfig
 from kinoray.schedules import lr_factor
 from kinoray.train.batch import Batch
-from kinoray.train.checkpoint import Progress, Store, open_checkpoint, write_checkpoint
+from kinoray.train.checkpoint import Progress, Store, open_checkpoint, read_weights, write_checkpoint
 from kinoray.train.evaluate import evaluate, temporal_probe
 from kinoray.train.events import EpochDone, Evaluation, Finished, Listener, Started
-from kinoray.train.fetching import local_file
 from kinoray.train.meter import Meter
 from kinoray.train.predictions import check_bad_videos
 from kinoray.train.world import World
-
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 class Feed(Protocol):
@@ -165,9 +162,7 @@ def _start(recipe: Recipe, store: Store, world: World) -> tuple[Learner, Progres
         checkpoint.restore_optimizer(optimizer, recipe)
         progress = checkpoint.progress
     elif init_from is not None:
-        is_file = init_from.endswith(WEIGHT_SUFFIXES)
-        weights = read_state_dict(local_file(init_from)) if is_file else open_checkpoint(init_from).weights()
-        load_weights(net, weights, where=f"training.init_from: {init_from}")
+        load_weights(net, read_weights(init_from), where=f"training.init_from: {init_from}")
     # Without broadcasting, every worker's running statistics are of its own videos until they are averaged.
     model = DistributedDataParallel(net, broadcast_buffers=False) if world.size > 1 else net
     return Learner(net, model, optimizer, recipe.loss, recipe.training, world), progress
