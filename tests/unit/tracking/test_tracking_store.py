@@ -45,7 +45,8 @@ def test_places_that_hold_no_runs_are_refused_with_a_better_one(uri) -> None:
 
 def test_passwords_are_not_shown() -> None:
     assert public_uri("https://user:word@host:5000/x") == "https://host:5000/x"
-    assert run_link("http://user:word@host:5000", "3", "abc") == "http://host:5000/#/experiments/3/runs/abc"
+    link = run_link("http://user:word@host:5000", "3", "abc")
+    assert link == "http://host:5000/#/experiments/3/runs/abc?workflowType=machine_learning"
 
 
 def test_a_file_that_is_no_database(tmp_path) -> None:

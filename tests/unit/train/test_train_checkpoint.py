@@ -160,12 +160,11 @@ def test_no_checkpoint_is_said_so(tmp_path: Path, make: bool, why: str) -> None:
         open_checkpoint(tmp_path / "run")
 
 
-@pytest.mark.parametrize("inner", ["", "checkpoints"])
-def test_of_a_run_the_best_is_opened(write: Callable[..., Path], tmp_path: Path, inner: str) -> None:
+def test_of_a_run_the_best_is_opened(write: Callable[..., Path], tmp_path: Path) -> None:
     for epoch, top1 in enumerate([0.2, 0.6, 0.6, 0.4]):
-        write(tmp_path / inner / f"epoch-{epoch:04d}", Progress(epoch, epoch), {"top1": top1})
-    (tmp_path / inner / ".epoch-0004").mkdir()
-    (tmp_path / inner / ".epoch-0004" / "checkpoint.json").write_text("{")
+        write(tmp_path / f"epoch-{epoch:04d}", Progress(epoch, epoch), {"top1": top1})
+    (tmp_path / ".epoch-0004").mkdir()
+    (tmp_path / ".epoch-0004" / "checkpoint.json").write_text("{")
     assert open_checkpoint(tmp_path).progress.epoch == 2
 
 

@@ -27,7 +27,7 @@ def manifest_of(labels: list[int], num_classes: int = 3) -> Manifest:
     names = [f"v{index}" for index in range(len(labels))]
     columns = [names, [f"/videos/{name}.mp4" for name in names], labels, none, none]
     table = pa.table([pa.array(c, f.type) for c, f in zip(columns, MANIFEST_SCHEMA, strict=True)], MANIFEST_SCHEMA)
-    return Manifest(table, tuple(f"class {index}" for index in range(num_classes)), "test", "data")
+    return Manifest(table, tuple(f"class {index}" for index in range(num_classes)), "test", "listed")
 
 
 def predictions_of(scores: list[list[float]], labels: list[int], errors: dict[int, str] | None = None) -> Predictions:
@@ -70,7 +70,9 @@ def test_bad_videos_are_named_and_not_counted(toy_recipe: MakeRecipe) -> None:
 
 def test_nothing_to_score_is_an_error(toy_recipe: MakeRecipe) -> None:
     predictions = predictions_of([[0, 0, 0]], [0], {0: "cannot be read"})
-    with pytest.raises(DataError, match="test data: none of the 1 videos could be read; the first: cannot be read"):
+    with pytest.raises(
+        DataError, match="test data listed: none of the 1 videos could be read; the first: cannot be read"
+    ):
         score_predictions(predictions, toy_recipe({"data.max_bad_fraction": 1.0}), manifest_of([0]))
 
 
