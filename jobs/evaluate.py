@@ -12,11 +12,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "platform"))
 
-from kinoray.cli.arguments import job_parser, recipe_overrides, run, site_overrides
+from kinoray.cli.arguments import job_parser, load_site, recipe_overrides, run
 from kinoray.cli.console import make_console, show_evaluation
 from kinoray.cluster.session import capacity_of, session
-from kinoray.data.manifest import load_manifest
-from kinoray.site import Site, allocate
+from kinoray.cluster.training import evaluate
+from kinoray.data.manifest import check_files, load_manifest
+from kinoray.site import allocate
 from kinoray.train.checkpoint import open_checkpoint
 from kinoray.train.predictions import score_predictions, write_predictions
 
@@ -31,12 +32,13 @@ def parser() -> ArgumentParser:
 
 
 def main(arguments: Namespace) -> None:
+    site = load_site(arguments)
     checkpoint = open_checkpoint(arguments.checkpoint)
     recipe = checkpoint.recipe(recipe_overrides(arguments.set))
-    site = Site.load(arguments.site, site_overrides(arguments.set))
     allocation = allocate(site, capacity_of(site))
     source = recipe.data.evaluation_source(arguments.split)
     manifest = load_manifest(source, checkpoint.classes(), split=arguments.split)
+    check_files(manifest, recipe.data.max_bad_fraction)
     beside = Path(arguments.checkpoint).name if "://" in arguments.checkpoint else checkpoint.folder
     out = Path(arguments.out or f"{beside}-predictions-{arguments.split}.parquet")
     console = make_console()
@@ -44,8 +46,6 @@ def main(arguments: Namespace) -> None:
     console.print(f"{what}: {manifest.num_videos:,} videos of {manifest.where}; {allocation.describe()}")
     if arguments.dry_run:
         return
-    from kinoray.cluster.training import evaluate
-
     with session(site):
         outcome = evaluate(recipe, checkpoint, manifest, allocation, split=arguments.split, with_probe=arguments.probe)
     evaluation = score_predictions(outcome.predictions, recipe, manifest, seconds=outcome.seconds)

@@ -1,12 +1,13 @@
 """A site: where a recipe is computed, and whether the place can hold it."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import Field
 
@@ -36,7 +37,7 @@ class Site(Config):
     gpus_per_worker: float | None = Field(None, ge=0)
     decode_cpus: float | None = Field(None, gt=0)
     """CPUs of the whole cluster that decode; None: all that training leaves."""
-    storage: str = Field("./runs", min_length=1)
+    storage: str = Field("./runs", pattern=r"^[^?]+$")
     """Folder or URI (s3://, gs://) for checkpoints; on several nodes it must be reachable from all."""
     tracking_uri: str | None = None
     """Of MLflow; None: an SQLite file in a local ``storage``."""
@@ -58,7 +59,7 @@ class Site(Config):
         return validate(cls, override(layered, overrides), f"site {path or 'local'}")
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
-        """Field -> value, for a run's params."""
+        """Field -> value, for a run's tags."""
         return flatten(self)
 
     def storage_path(self) -> str:
@@ -82,13 +83,30 @@ def job_environment() -> dict[str, Any]:
     return {}
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """What a cluster has, counted logically."""
+class Node(NamedTuple):
+    """What one machine has, counted logically."""
 
     cpus: float
-    gpus: float
-    largest_node_cpus: float
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has; a worker lies on one of its nodes."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def cpus(self) -> float:
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        return sum(node.gpus for node in self.nodes)
+
+    def num_workers_that_fit(self, cpus: float, gpus: float) -> int:
+        """How many workers of this size find a node."""
+        return sum(int(min(node.cpus / cpus, node.gpus / gpus if gpus else math.inf)) for node in self.nodes)
 
 
 @dataclass(frozen=True)
@@ -141,10 +159,12 @@ def allocate(site: Site, capacity: Capacity) -> Allocation:
             f"site: {workers} x {_count(gpus_per_worker, 'GPU')} = {_count(gpus, 'GPU')}, the cluster has "
             f"{capacity.gpus:g}; lower site.workers or site.gpus_per_worker"
         )
-    if cpus_per_worker > capacity.largest_node_cpus:
+    fitting = capacity.num_workers_that_fit(cpus_per_worker, gpus_per_worker)
+    if training <= capacity.cpus and num_workers > fitting:
+        size = " and ".join(_count(n, unit) for n, unit in ((cpus_per_worker, "CPU"), (gpus_per_worker, "GPU")) if n)
         raise ResourceError(
-            f"site.cpus_per_worker: {cpus_per_worker:g} is more than the largest node's "
-            f"{_count(capacity.largest_node_cpus, 'CPU')}; a worker lies on one node"
+            f"site: {workers} x {size}, the cluster's {_count(len(capacity.nodes), 'node')} have room for {fitting}; "
+            "a worker lies on one node: lower site.workers, site.cpus_per_worker or site.gpus_per_worker"
         )
     rest = capacity.cpus - training
     decode = rest if site.decode_cpus is None else site.decode_cpus
@@ -163,7 +183,7 @@ def _default_cpus(site: Site, capacity: Capacity, num_workers: int, *, on_gpu: b
     if on_gpu:
         return min(1.0, capacity.cpus / 2 / num_workers)
     decode = site.decode_cpus if site.decode_cpus and site.decode_cpus < capacity.cpus else capacity.cpus / 2
-    share = min((capacity.cpus - decode) / num_workers, capacity.largest_node_cpus)
+    share = min((capacity.cpus - decode) / num_workers, max(node.cpus for node in capacity.nodes))
     return float(int(share)) if share >= 1 else share
 
 

@@ -1,7 +1,6 @@
 """One private Ray for all tests of this folder."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,9 +20,3 @@ def running_ray(site: Site) -> Iterator[None]:
     """Connected for the whole session."""
     with session(site):
         yield
-
-
-@pytest.fixture
-def storage(site: Site) -> Path:
-    """Where runs are stored."""
-    return Path(site.storage)

@@ -8,7 +8,7 @@ import pytest
 from kinoray.cluster.training import evaluate, train
 from kinoray.errors import DataError
 from kinoray.site import Allocation
-from kinoray.train.checkpoint import open_checkpoint
+from kinoray.train.checkpoint import newest_of_run, open_checkpoint
 from kinoray.train.events import EpochDone, Finished, Started, StepsDone
 from kinoray.train.predictions import score_predictions
 
@@ -19,8 +19,8 @@ ONE = replace(TWO, num_workers=1)
 
 def run(recipe, site, allocation, name):
     events = []
-    result = train(recipe, recipe.data.load(8), site, allocation, run_name=name, listeners=[events.append])
-    return result, events
+    best = train(recipe, recipe.data.load(8), site, allocation, run_name=name, listeners=[events.append])
+    return best, events
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def test_one_worker_and_two_compute_the_same_losses(two_workers, make_recipe, si
 
 @pytest.mark.parametrize("allocation", [ONE, TWO], ids=["one-worker", "two-workers"])
 def test_the_checkpoint_evaluates_to_the_logged_metrics_to_the_bit(two_workers, make_recipe, site, allocation):
-    result, events = two_workers
-    checkpoint = open_checkpoint(result.best_checkpoint)
+    best, events = two_workers
+    checkpoint = open_checkpoint(best)
     recipe = make_recipe()
     manifest = recipe.data.load(8).val
     outcome = evaluate(recipe, checkpoint, manifest, allocation, split="val", with_probe=False)
@@ -73,10 +73,10 @@ def test_the_checkpoint_evaluates_to_the_logged_metrics_to_the_bit(two_workers, 
 
 def test_a_finished_run_is_continued_under_its_name(two_workers, make_recipe, site):
     longer = make_recipe({"training.epochs": 3})
-    result, events = run(longer, site, TWO, "two-workers")
+    _, events = run(longer, site, TWO, "two-workers")
     assert events[0].first_epoch == 2
     assert [event.epoch for event in events if isinstance(event, EpochDone)] == [2]
-    assert open_checkpoint(result.last_checkpoint).progress.step == 9
+    assert open_checkpoint(newest_of_run(f"{site.storage}/two-workers")).progress.step == 9
 
 
 def test_too_many_bad_videos_end_a_run_with_the_workers_own_error(make_recipe, site, motion8, tmp_path):

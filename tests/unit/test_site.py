@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kinoray.errors import ConfigError, ResourceError
-from kinoray.site import Allocation, Capacity, Site, allocate
+from kinoray.site import Allocation, Capacity, Node, Site, allocate
 
 CASES = {
     # site, (CPUs, GPUs, nodes) -> workers, CPUs and GPUs of each, CPUs that decode, CPUs of a decode task, the phrase
@@ -45,7 +45,7 @@ CASES = {
 
 def cluster(cpus: float, gpus: float = 0, num_nodes: int = 1) -> Capacity:
     """A cluster of equal nodes."""
-    return Capacity(cpus, gpus, largest_node_cpus=cpus / num_nodes)
+    return Capacity((Node(cpus / num_nodes, gpus / num_nodes),) * num_nodes)
 
 
 @pytest.mark.parametrize(("values", "capacity", "expected", "phrase"), CASES.values(), ids=CASES)
@@ -78,7 +78,12 @@ REFUSED = {
     "a worker larger than a node": (
         {"cpus_per_worker": 6},
         (16, 0, 4),
-        "site.cpus_per_worker: 6 is more than the largest node's 4 CPUs",
+        "site: 1 worker x 6 CPUs, the cluster's 4 nodes have room for 0; a worker lies on one node",
+    ),
+    "GPUs spread over nodes": (
+        {"gpus_per_worker": 2},
+        (64, 8, 8),
+        "site: 4 workers x 1 CPU and 2 GPUs, the cluster's 8 nodes have room for 0",
     ),
     "no GPU": ({"gpus_per_worker": 1}, (16, 0), "1 worker x 1 GPU = 1 GPU, the cluster has 0"),
 }

@@ -1,10 +1,12 @@
-"""Arguments that jobs share, and how a job ends: 0 done, 1 failed at work, 2 the input was wrong."""
+"""Arguments that jobs share, and how a job ends: 0 done, 1 failed at work, 2 the input was wrong, 130 interrupted."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from kinoray.errors import KinorayError
+from kinoray.site import Site
 
 SITE_PREFIX = "site."
 
@@ -29,9 +31,16 @@ def recipe_overrides(assignments: Sequence[str]) -> list[str]:
     return [assignment for assignment in assignments if not assignment.startswith(SITE_PREFIX)]
 
 
-def site_overrides(assignments: Sequence[str]) -> list[str]:
-    """Those of ``--set`` that mean the site, without their prefix."""
-    return [text.removeprefix(SITE_PREFIX) for text in assignments if text.startswith(SITE_PREFIX)]
+def load_site(arguments: argparse.Namespace) -> Site:
+    """The site of ``--site`` and ``--set site.*``; this process, too, can then import the packages that it names.
+
+    Raises:
+        ConfigError: lists every problem with what set it.
+    """
+    overrides = [text.removeprefix(SITE_PREFIX) for text in arguments.set if text.startswith(SITE_PREFIX)]
+    site = Site.load(arguments.site, overrides)
+    sys.path += [str(Path(package).resolve().parent) for package in site.packages]
+    return site
 
 
 def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:

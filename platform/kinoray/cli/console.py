@@ -17,6 +17,7 @@ from rich.text import Text
 
 from kinoray.data.config import Dataset
 from kinoray.recipe import Recipe
+from kinoray.train.checkpoint import Checkpoint
 from kinoray.train.events import EpochDone, Evaluation, Event, Finished, Started, StepsDone
 
 LOG_WIDTH = 1_000
@@ -55,8 +56,7 @@ class TrainingConsole:
     def __init__(self, console: Console, monitor: str) -> None:
         self.console, self.monitor = console, monitor
         self.started: Started | None = None
-        self.best: EpochDone | None = None
-        self.epochs: list[EpochDone] = []
+        self.epochs: dict[int, EpochDone] = {}
         self.probe: Mapping[str, float] = {}
         self._bad: set[str] = set()
         self._begin = self._last_line = time.monotonic()
@@ -96,21 +96,32 @@ class TrainingConsole:
     @property
     def videos_per_second(self) -> float:
         """Over all training epochs, without evaluation."""
-        seconds = sum(epoch.seconds for epoch in self.epochs)
-        return sum(epoch.videos_per_second * epoch.seconds for epoch in self.epochs) / seconds if seconds else 0.0
+        seconds = sum(epoch.seconds for epoch in self.epochs.values())
+        return (
+            sum(epoch.videos_per_second * epoch.seconds for epoch in self.epochs.values()) / seconds if seconds else 0.0
+        )
 
     @property
     def data_wait_fraction(self) -> float:
         """Share of the training time in which rank 0 waited for data."""
-        seconds = sum(epoch.seconds for epoch in self.epochs)
-        return sum(epoch.data_wait_fraction * epoch.seconds for epoch in self.epochs) / seconds if seconds else 0.0
+        seconds = sum(epoch.seconds for epoch in self.epochs.values())
+        return (
+            sum(epoch.data_wait_fraction * epoch.seconds for epoch in self.epochs.values()) / seconds
+            if seconds
+            else 0.0
+        )
 
-    def close(self, *, checkpoint: str, places: Sequence[tuple[str, str]]) -> None:
-        """Print the closing table; ``places`` are more rows, such as where MLflow shows the run."""
-        rows: list[tuple[str, str]] = []
-        if self.best is not None and self.best.evaluation is not None:
-            rows += [(f"val/{name}", _figure(name, figure)) for name, figure in self.best.evaluation.metrics.items()]
-            rows.append(("best epoch", f"{self.best.epoch + 1} of {self.epochs[-1].epoch + 1}"))
+    def close(self, place: str, best: Checkpoint, *, places: Sequence[tuple[str, str]]) -> None:
+        """Print the closing table.
+
+        Args:
+            place: of the best checkpoint.
+            best: its summary; it may be older than what this process has seen.
+            places: more rows, such as where MLflow shows the run.
+        """
+        rows = [(f"val/{name}", _figure(name, figure)) for name, figure in best.metrics.items()]
+        if best.metrics and self.started is not None:
+            rows.append(("best epoch", f"{best.progress.epoch + 1} of {self.started.num_epochs}"))
         rows += _probe_rows(self.probe)
         if self.epochs:
             rows.append(("training speed", f"{self.videos_per_second:.1f} videos/s"))
@@ -118,7 +129,7 @@ class TrainingConsole:
         rows.append(("wall time", _duration(time.monotonic() - self._begin)))
         if self._bad:
             rows.append(("unreadable videos", str(len(self._bad))))
-        self.console.print(_table("done", [*rows, ("checkpoint", checkpoint), *places]))
+        self.console.print(_table("done", [*rows, ("checkpoint", place), *places]))
 
     def _on_start(self, event: Started) -> None:
         self.started = event
@@ -152,9 +163,7 @@ class TrainingConsole:
             self.console.print(f"epoch {event.epoch + 1}  step {event.step}/{total}  {figures}", markup=False)
 
     def _on_epoch(self, event: EpochDone) -> None:
-        self.epochs.append(event)
-        if event.is_best:
-            self.best = event
+        self.epochs[event.epoch] = event
         num_epochs = self.started.num_epochs if self.started else 0
         line = f"epoch {event.epoch + 1:>{len(str(num_epochs))}}/{num_epochs}  loss {event.train_loss:.3f}"
         if event.evaluation is not None:

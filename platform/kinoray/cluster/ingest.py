@@ -63,18 +63,29 @@ class RayFeed:
         self.dataset = dataset
         self.steps_per_epoch = num_steps(dataset.train.num_videos, recipe.data.train.batch_size)
         self._recipe, self._world, self._budget = recipe, world, budget
-        self._next: Stream | None = None
+        self._next: tuple[tuple[str, int], Stream] | None = None
 
     def train(self, epoch: int) -> Iterator[Batch]:
-        num_epochs = self._recipe.training.epochs
-        stream = self._taken() or self._train_stream(epoch)
-        if self.dataset.val is not None and self._recipe.evaluation.is_due(epoch, num_epochs):
-            return stream.batches(then=lambda: self._start(self._val_stream()))
-        return stream.batches(then=lambda: self._start_epoch(epoch + 1))
+        is_due = self._recipe.evaluation.is_due(epoch, self._recipe.training.epochs)
+        following = ("val", epoch) if self.dataset.val is not None and is_due else ("train", epoch + 1)
+        return self._taken(("train", epoch)).batches(then=lambda: self._start(following))
 
     def val(self, epoch: int) -> Iterator[Batch]:
-        stream = self._taken() or self._val_stream()
-        return stream.batches(then=lambda: self._start_epoch(epoch + 1))
+        return self._taken(("val", epoch)).batches(then=lambda: self._start(("train", epoch + 1)))
+
+    def _opened(self, key: tuple[str, int]) -> "Stream":
+        split, epoch = key
+        return self._val_stream() if split == "val" else self._train_stream(epoch)
+
+    def _start(self, key: tuple[str, int]) -> None:
+        if key[1] < self._recipe.training.epochs:
+            self._next = key, self._opened(key)
+            self._next[1].start()
+
+    def _taken(self, key: tuple[str, int]) -> "Stream":
+        """The stream that was started ahead if it is the one that is asked for."""
+        ahead, self._next = self._next, None
+        return ahead[1] if ahead is not None and ahead[0] == key else self._opened(key)
 
     def _train_stream(self, epoch: int) -> "Stream":
         split = self._recipe.data.train
@@ -86,18 +97,6 @@ class RayFeed:
     def _val_stream(self) -> "Stream":
         assert self.dataset.val is not None
         return evaluation_stream(self._recipe, "val", self.dataset.val.table, self._world, self._budget)
-
-    def _start_epoch(self, epoch: int) -> None:
-        if epoch < self._recipe.training.epochs:
-            self._start(self._train_stream(epoch))
-
-    def _start(self, stream: "Stream") -> None:
-        self._next = stream
-        stream.start()
-
-    def _taken(self) -> "Stream | None":
-        stream, self._next = self._next, None
-        return stream
 
 
 class Stream:
@@ -157,7 +156,7 @@ def _decoded(rows: pa.Table, reader: ClipReader, batch_size: int, budget: Decode
     _bound(budget)
     per_task = max(batch_size, MIN_ROWS_PER_TASK)
     blocks = [rows.slice(start, per_task).combine_chunks() for start in range(0, rows.num_rows, per_task)]
-    clips = ray.data.from_arrow(blocks).map(reader, num_cpus=budget.cpus_per_task)
+    clips = ray.data.from_blocks(blocks).map(reader, num_cpus=budget.cpus_per_task)
     for columns in clips.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=PREFETCHED_BATCHES):
         yield Batch.from_columns(columns)
 

@@ -1,15 +1,19 @@
 """How events travel from the first worker to the process that started the run."""
 
+import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from kinoray.train.events import Event, Listener
+from kinoray.train.events import EpochDone, Event, Finished, Listener
 
 POLL_SECONDS = 0.25
+logger = logging.getLogger(__name__)
 
 
 class Mailbox:
@@ -27,10 +31,12 @@ class Mailbox:
 
 
 def sender(mailbox: Any) -> Listener:
-    """A listener for workers that posts events without waiting."""
+    """A listener for workers. It waits only for what must not be lost when the worker ends: epochs and the end."""
 
     def send(event: Event) -> None:
-        mailbox.put.remote(event)
+        posted = mailbox.put.remote(event)
+        if isinstance(event, EpochDone | Finished):
+            ray.get(posted)
 
     return send
 
@@ -39,17 +45,28 @@ def sender(mailbox: Any) -> Listener:
 def delivering(listeners: Sequence[Listener]) -> Iterator[Any]:
     """A mailbox whose events are handed to the listeners, in order, by a thread of this process.
 
-    Leaving the context delivers what is still in the box. A listener must not raise; if one does, the error is raised
-    when the context is left.
+    Leaving the context delivers what is still in the box. A listener that raises is told of in the log and left out
+    from then on: what shows a run must not end it. The box lies on this process's node.
     """
-    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
     stop = threading.Event()
-    problems: list[Exception] = []
+    listening = list(listeners)
 
     def deliver() -> None:
-        for event in ray.get(mailbox.take.remote()):
-            for listener in listeners:
-                _hand(listener, event, problems)
+        try:
+            events = ray.get(mailbox.take.remote())
+        except RayError as error:
+            logger.warning("events of the run no longer arrive: %s", error)
+            stop.set()
+            return
+        for event in events:
+            for listener in tuple(listening):
+                try:
+                    listener(event)
+                except Exception:
+                    logger.exception("a listener failed and hears no more of this run")
+                    listening.remove(listener)
 
     def run() -> None:
         while not stop.wait(POLL_SECONDS):
@@ -64,12 +81,3 @@ def delivering(listeners: Sequence[Listener]) -> Iterator[Any]:
         thread.join()
         deliver()
         ray.kill(mailbox)
-    if problems:
-        raise problems[0]
-
-
-def _hand(listener: Callable[[Event], None], event: Event, problems: list[Exception]) -> None:
-    try:
-        listener(event)
-    except Exception as error:  # noqa: BLE001 - a listener's fault must not stop the others, nor the run
-        problems.append(error)

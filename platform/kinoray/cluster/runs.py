@@ -1,12 +1,13 @@
 """Names of runs, and finding an earlier one in a site's storage."""
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
 from kinoray.errors import CheckpointError
 from kinoray.recipe import Recipe
 from kinoray.site import Site
-from kinoray.train.checkpoint import newest_of_run, open_checkpoint
+from kinoray.train.checkpoint import newest_of_run, read_summary
 from kinoray.train.fetching import folders_with
 
 NUM_RUNS_SHOWN = 5
@@ -15,8 +16,8 @@ SNAPSHOT = "checkpoint_manager_snapshot.json"
 
 
 def new_run_name(recipe: Recipe) -> str:
-    """The recipe's name and the time, to the second: ``tiny3d_motion8-20261121-143005``."""
-    return f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    """The recipe's name, the time, and two random digits for runs of one second: ``tsn-20261121-143005-3f``."""
+    return f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(1)}"
 
 
 def recipe_of_run(site: Site, run_name: str, overrides: Sequence[str]) -> Recipe:
@@ -29,7 +30,7 @@ def recipe_of_run(site: Site, run_name: str, overrides: Sequence[str]) -> Recipe
     newest = newest_of_run(f"{storage}/{run_name}")
     if newest is None:
         raise CheckpointError(f"--resume {run_name}: no checkpoint of it in {storage}; {_known_runs(storage)}")
-    return open_checkpoint(newest).recipe(overrides)
+    return read_summary(newest).recipe(overrides)
 
 
 def _known_runs(storage: str) -> str:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.data
 from ray.exceptions import AuthenticationError
 
 import kinoray
 from kinoray.errors import ConfigError, ResourceError
-from kinoray.site import Capacity, Site, job_environment
+from kinoray.site import Capacity, Node, Site, job_environment
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,9 +24,8 @@ QUIET = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # How often the controller takes up reports; at its default of 2 s an epoch of a small run waits for it.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
-KNOCK_SECONDS = 10
+PORT_SECONDS = 10
 NOISY_LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune")
 
 
@@ -54,21 +52,24 @@ def capacity_of(site: Site) -> Capacity:
         ResourceError: no cluster answers at the address.
     """
     if cluster_address(site) is None:
-        cpus = site.local_cpus or len(os.sched_getaffinity(0))
-        return Capacity(cpus, num_gpus(), largest_node_cpus=cpus)
+        return Capacity((Node(site.local_cpus or num_cpus(), num_gpus()),))
     if not ray.is_initialized():
         _connect(site)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return Capacity(
-        cpus=sum(node.get("CPU", 0.0) for node in nodes),
-        gpus=sum(node.get("GPU", 0.0) for node in nodes),
-        largest_node_cpus=max(node.get("CPU", 0.0) for node in nodes),
-    )
+    return Capacity(tuple(Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes))
 
 
 def cluster_address(site: Site) -> str | None:
     """The address of the cluster to join: the site's, else that of the job this process runs in; None: no cluster."""
     return site.address or os.environ.get("RAY_ADDRESS")
+
+
+def num_cpus() -> int:
+    """CPUs that this process may use: a container's quota and the affinity mask count."""
+    from ray._private.utils import get_num_cpus
+
+    allowed = int(get_num_cpus())
+    return min(allowed, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else allowed
 
 
 def num_gpus() -> int:
@@ -86,37 +87,34 @@ def _connect(site: Site) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     address = cluster_address(site)
     if address is None:
-        _start_local(site, logging.ERROR)
+        _start_local(site)
     else:
-        _join(address, site, logging.ERROR)
-    for name in NOISY_LOGGERS:
+        _join(address, site)
+    for name in NOISY_LOGGERS:  # again, because connecting sets up logging anew
         logging.getLogger(name).setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
 
 
-def _start_local(site: Site, logging_level: int) -> None:
+def _start_local(site: Site) -> None:
     # Ray locks a new cluster with a token, since its servers listen on all interfaces. Given none it would write one to
     # the home folder, which locks later `ray job submit`s out of clusters started without it; so it gets its own.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
         address="local",
-        num_cpus=site.local_cpus or len(os.sched_getaffinity(0)),
+        num_cpus=site.local_cpus or num_cpus(),
         include_dashboard=False,
         log_to_driver=False,
-        logging_level=logging_level,
+        logging_level=logging.ERROR,
         runtime_env={"env_vars": {"PYTHONPATH": _python_path(site.packages)}},
     )
 
 
-def _join(address: str, site: Site, logging_level: int) -> None:
+def _join(address: str, site: Site) -> None:
     try:
-        _knock(address)
+        _check_port(address)
         ray.init(
             address=address,
             log_to_driver=False,
-            logging_level=logging_level,
+            logging_level=logging.ERROR,
             runtime_env=shipped_environment(site.packages, job_environment()),
         )
     except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
@@ -127,11 +125,11 @@ def _join(address: str, site: Site, logging_level: int) -> None:
         raise ResourceError(f"site.address: no Ray cluster to join at {address}: {first_line}; {cure}") from error
 
 
-def _knock(address: str) -> None:
+def _check_port(address: str) -> None:
     """Raises OSError where nothing listens at ``host:port``; Ray itself would try for two minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        with socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS):
+        with socket.create_connection((host, int(port)), timeout=PORT_SECONDS):
             pass
 
 

@@ -1,14 +1,22 @@
 """Runs a recipe on a connected Ray: trains it, or scores a checkpoint with all workers."""
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train import (
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+    UserCallback,
+    WorkerGroupError,
+)
 from ray.train.torch import TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from kinoray.cluster.ingest import DecodeBudget
 from kinoray.cluster.mailbox import delivering
@@ -19,26 +27,40 @@ from kinoray.data.plan import check_batch_size, num_steps
 from kinoray.errors import KinorayError
 from kinoray.recipe import Recipe
 from kinoray.site import Allocation, Site
-from kinoray.train.checkpoint import Checkpoint
+from kinoray.train.checkpoint import Checkpoint, best_of_run, check_weights
 from kinoray.train.events import Listener
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a run leaves behind: places of checkpoints, each a path or URI.
+class Trainer(TorchTrainer):  # type: ignore[misc]
+    """Ray's trainer, whose own handler would turn Ctrl-C into exit code 0."""
 
-    Attributes:
-        best_checkpoint: the last one where nothing was evaluated.
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Leave Ctrl-C to Python; leaving the session ends the workers."""
+
+
+class StopAtOwnErrors(UserCallback):  # type: ignore[misc]
+    """Ends a run at once at an error that would come again: retries are for workers that died."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
+        """Called by Ray Train, by keyword, in its controller."""
+        del run_context
+        for error in worker_exceptions.values():
+            for cause in _causes(error):
+                if isinstance(cause, KinorayError):
+                    raise cause
+
+
+def check_run(recipe: Recipe, dataset: Dataset, allocation: Allocation) -> None:
+    """Find what would only fail once workers are up.
+
+    Raises:
+        ConfigError: the global batch suits neither the data nor the workers.
+        CheckpointError: there is nothing at ``training.init_from``.
     """
-
-    best_checkpoint: str
-    last_checkpoint: str
-
-
-def check_batch(recipe: Recipe, dataset: Dataset, allocation: Allocation) -> None:
-    """Raises ConfigError where the global batch suits neither the data nor the workers."""
     num_steps(dataset.train.num_videos, recipe.data.train.batch_size)
     check_batch_size(recipe.data.train.batch_size, allocation.num_workers)
+    if recipe.training.init_from is not None:
+        check_weights(recipe.training.init_from, "training.init_from")
 
 
 def train(
@@ -49,39 +71,39 @@ def train(
     *,
     run_name: str,
     listeners: Sequence[Listener],
-) -> TrainingResult:
+) -> str:
     """Train on Ray Train workers; a run name that exists in the site's storage is continued.
+
+    Returns:
+        The place of the best checkpoint, a path or URI; of the last one where nothing was evaluated.
 
     Raises:
         KinorayError: what a worker raised.
     """
-    monitor = recipe.evaluation.monitor
     storage = site.storage_path()
     run_config = RunConfig(
         name=run_name,
         storage_path=storage,
         checkpoint_config=CheckpointConfig(
-            num_to_keep=recipe.training.keep_best, checkpoint_score_attribute=monitor, checkpoint_score_order="max"
+            num_to_keep=recipe.training.keep_best,
+            checkpoint_score_attribute=recipe.evaluation.monitor,
+            checkpoint_score_order="max",
         ),
         failure_config=FailureConfig(max_failures=site.max_failures),
         logging_config=LoggingConfig(log_level="ERROR"),
+        callbacks=[StopAtOwnErrors()],
     )
     with delivering(listeners) as mailbox:
         task = TrainingTask(
-            recipe=recipe,
-            dataset=dataset,
+            recipe=_with_absolute_init_from(recipe),
+            dataset=dataset.absolute(),
             budget=DecodeBudget.of(allocation),
             num_threads=allocation.threads_per_worker,
             run_folder=f"{storage}/{run_name}",
             mailbox=mailbox,
         )
-        result = _run(train_worker, task, allocation, run_config)
-    ranked = sorted(result.best_checkpoints, key=lambda pair: (pair[1].get(monitor, -1.0), pair[0].path), reverse=True)
-    # Ray names a checkpoint in a store without the scheme; its folder's name is enough.
-    best, last = (
-        f"{storage}/{run_name}/{checkpoint.path.rpartition('/')[2]}" for checkpoint in (ranked[0][0], result.checkpoint)
-    )
-    return TrainingResult(best_checkpoint=best, last_checkpoint=last)
+        _run(train_worker, task, allocation, run_config)
+    return best_of_run(f"{storage}/{run_name}")
 
 
 def evaluate(
@@ -98,7 +120,7 @@ def evaluate(
         recipe=recipe,
         weights=ray.put(checkpoint.weights()),
         split=split,
-        manifest=manifest,
+        manifest=manifest.absolute(),
         budget=DecodeBudget.of(allocation),
         num_threads=allocation.threads_per_worker,
         with_probe=with_probe,
@@ -111,7 +133,7 @@ def evaluate(
 
 
 def _run(worker: Any, task: TrainingTask | EvaluationTask, allocation: Allocation, run_config: RunConfig) -> Any:
-    trainer = TorchTrainer(
+    trainer = Trainer(
         worker,
         train_loop_config={"task": task},
         scaling_config=ScalingConfig(
@@ -124,10 +146,11 @@ def _run(worker: Any, task: TrainingTask | EvaluationTask, allocation: Allocatio
     try:
         return trainer.fit()
     except TrainingFailedError as failure:
-        error = _own_error(failure)
-        if isinstance(error, KinorayError):
-            error.at_work = True
-        raise error from failure
+        own = _own_error(failure)
+        if own is None:
+            raise
+        own.at_work = True
+        raise own from failure
 
 
 def _resources(allocation: Allocation) -> dict[str, float]:
@@ -137,13 +160,22 @@ def _resources(allocation: Allocation) -> dict[str, float]:
     return resources
 
 
-def _own_error(failure: Exception) -> Exception:
-    """The error that a worker raised, out of Ray's wrapping; the first worker's where several failed."""
-    if not isinstance(failure, WorkerGroupError):
-        return failure
-    errors = [error for _, error in sorted(failure.worker_failures.items())]
-    own = [cause for error in errors for cause in _causes(error) if isinstance(cause, KinorayError)]
-    return own[0] if own else failure
+def _with_absolute_init_from(recipe: Recipe) -> Recipe:
+    """Workers have a working folder of their own."""
+    place = recipe.training.init_from
+    if place is None or "://" in place:
+        return recipe
+    return recipe.replace({"training.init_from": str(Path(place).resolve())}, "the working folder")
+
+
+def _own_error(failure: Exception) -> KinorayError | None:
+    """The error of ours inside Ray's wrapping, the first worker's where several failed; None where there is none."""
+    errors: list[BaseException] = [failure]
+    if isinstance(failure, WorkerGroupError):
+        errors = [error for _, error in sorted(failure.worker_failures.items())]
+    elif isinstance(failure, ControllerError):
+        errors = [failure.controller_failure]
+    return next((cause for error in errors for cause in _causes(error) if isinstance(cause, KinorayError)), None)
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

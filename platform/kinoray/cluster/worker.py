@@ -1,6 +1,7 @@
 """What runs inside a Ray Train worker: it dresses Ray's services as what the plain-torch loop asks for."""
 
 import logging
+import socket
 import tempfile
 import time
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from kinoray.cluster.ingest import DecodeBudget, RayFeed, evaluation_stream
 from kinoray.cluster.mailbox import sender
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
+from kinoray.errors import ResourceError
 from kinoray.recipe import Recipe
 from kinoray.train.evaluate import predict, temporal_probe
 from kinoray.train.loop import fit
@@ -90,6 +92,11 @@ class RayStore:
 def train_worker(config: Mapping[str, TrainingTask]) -> None:
     """One worker of a training run."""
     task = config["task"]
+    if "://" not in task.run_folder and not Path(task.run_folder).is_dir():
+        raise ResourceError(
+            f"site.storage: {task.run_folder} is not there on {socket.gethostname()}; with several nodes give a folder "
+            "that all of them mount, or a URI such as s3://bucket/runs"
+        )
     world = _enter_world(task.num_threads)
     feed = RayFeed(task.recipe, task.dataset, world, task.budget)
     store = RayStore(task.run_folder, task.recipe.evaluation.monitor)
@@ -122,12 +129,8 @@ def _enter_world(num_threads: int) -> World:
     # Named after its file, so no logging configuration reaches it; it repeats every report in full.
     train_context.logger.setLevel(logging.WARNING)
     torch.set_num_threads(num_threads)
-    device = ray.train.torch.get_device()
-    if device.type == "cuda":
-        # Workers of one node see all of its GPUs, and collectives of objects use the current one.
-        torch.cuda.set_device(device)
     context = ray.train.get_context()
-    return World(context.get_world_rank(), context.get_world_size(), device)
+    return World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
 
 
 def _ignore(event: object) -> None:

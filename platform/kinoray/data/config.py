@@ -46,6 +46,10 @@ class Dataset:
     classes: tuple[str, ...]
     flip_labels: tuple[int, ...]
 
+    def absolute(self) -> "Dataset":
+        """The same with absolute paths of videos."""
+        return replace(self, train=self.train.absolute(), val=self.val and self.val.absolute())
+
 
 class DataConfig(Config):
     """Which videos, which views of them, which classes."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,6 +47,12 @@ class Manifest:
         with pa.ipc.new_stream(sink, MANIFEST_SCHEMA) as writer:
             writer.write_table(self.table.combine_chunks())
         return hashlib.sha256(sink.getvalue()).hexdigest()[:12]
+
+    def absolute(self) -> "Manifest":
+        """The same with absolute paths: readers on other nodes, or in other folders, find the same files."""
+        paths = [path if "://" in path else str(Path(path).absolute()) for path in self.table["path"].to_pylist()]
+        index = self.table.schema.get_field_index("path")
+        return replace(self, table=self.table.set_column(index, "path", pa.array(paths, pa.string())))
 
     def path_of(self, video_id: str) -> str:
         """The path behind an id."""

@@ -1,5 +1,6 @@
 """A training run in MLflow from its first line to its end, however it ends."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,14 +10,16 @@ from pathlib import Path
 
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
+from kinoray.errors import ResourceError
 from kinoray.recipe import Recipe
 from kinoray.site import Site
 from kinoray.tracking.model import log_recognizer
 from kinoray.tracking.run import DatasetInfo, RunTracker
 from kinoray.tracking.store import checked_uri, connect, default_uri, quiet, refusals_named
-from kinoray.train.checkpoint import copy_for_inference, open_checkpoint
+from kinoray.train.checkpoint import Checkpoint, copy_for_inference, open_checkpoint
 
 GIT_TIMEOUT_SECONDS = 5
+COMMIT_VARIABLE = "KINORAY_GIT_COMMIT"
 RUN_NAME_TAG = "kinoray.run"
 
 
@@ -62,7 +65,7 @@ def tracked_training(
     )
     try:
         yield tracker
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         tracker.finish("KILLED", error="interrupted")
         raise
     except BaseException as error:
@@ -74,11 +77,19 @@ def tracked_training(
 def log_model(tracker: RunTracker, checkpoint: str) -> str:
     """Store a checkpoint as the run's model, with its metrics of data.val; returns the model's URI.
 
+    A store that does not answer now must not fail a run that is done: then it returns why.
+
     Raises:
-        CheckpointError: it cannot be opened.
-        ResourceError: the store does not answer.
+        CheckpointError: the checkpoint cannot be opened.
     """
     opened = open_checkpoint(checkpoint)
+    try:
+        return _log_lean(tracker, opened)
+    except ResourceError as error:
+        return f"not stored: {error}"
+
+
+def _log_lean(tracker: RunTracker, opened: Checkpoint) -> str:
     with tempfile.TemporaryDirectory(prefix="kinoray-model-") as folder:
         lean = Path(folder) / "checkpoint"
         copy_for_inference(opened, lean)
@@ -91,8 +102,16 @@ def log_model(tracker: RunTracker, checkpoint: str) -> str:
 
 
 def git_tags() -> dict[str, str]:
-    """The commit of the code that runs, and whether it was changed since; empty outside a checkout."""
+    """The commit of the code that runs, and whether it was changed since; empty outside a checkout.
+
+    An uploaded job has no checkout; whoever submits it may tell the commit in ``KINORAY_GIT_COMMIT``.
+    """
+    given = os.environ.get(COMMIT_VARIABLE)
+    if given:
+        return {"mlflow.source.git.commit": given}
     root = Path(__file__).resolve().parents[3]
+    if not (root / "platform" / "kinoray").is_dir():  # installed: the checkout around it is another project's
+        return {}
     try:
         commit, changes = (
             subprocess.run(  # noqa: S603 - fixed words

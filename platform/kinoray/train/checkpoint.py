@@ -28,7 +28,7 @@ import kinoray
 from kinoray.errors import CheckpointError, ConfigError
 from kinoray.models.weights import read_state_dict
 from kinoray.recipe import Recipe
-from kinoray.train.fetching import folders_with, has_file, local_file, local_folder
+from kinoray.train.fetching import file_sizes, folders_with, has_file, local_file, local_folder
 
 INDEX = "checkpoint.json"
 TRAINING_STATE = "training.pt"
@@ -150,7 +150,7 @@ def open_checkpoint(folder: str | Path, *, verify: bool = True) -> Checkpoint:
     """
     place = str(folder)
     if not has_file(place, INDEX):
-        place = _best_of_run(place)
+        place = best_of_run(place)
     names = [name for name in (*FILES, INDEX) if name != TRAINING_STATE or has_file(place, name)]
     path = local_folder(place, tuple(names))
     opened, files = _read_index(path)
@@ -173,6 +173,23 @@ def read_weights(place: str) -> dict[str, Tensor]:
     if place.endswith(WEIGHT_SUFFIXES):
         return read_state_dict(local_file(place))
     return open_checkpoint(place).weights()
+
+
+def check_weights(place: str, setting: str) -> None:
+    """See that ``read_weights`` would find something, without reading it.
+
+    Raises:
+        CheckpointError: there is nothing; names the setting.
+    """
+    if place.endswith(WEIGHT_SUFFIXES):
+        folder, _, name = place.rpartition("/")
+        found = has_file(folder or ".", name)
+    else:
+        found = has_file(place, INDEX) or bool(folders_with(place, INDEX))
+    if not found:
+        raise CheckpointError(
+            f"{setting}: {place} is no {', '.join(WEIGHT_SUFFIXES)} file, no checkpoint and no run with one"
+        )
 
 
 class Store(Protocol):
@@ -223,7 +240,7 @@ class FolderStore:
         return None if newest is None else Path(newest)
 
     def _ranked(self) -> list[Path]:
-        found = [Path(place) for place in folders_with(str(self.folder), INDEX)]
+        found = [Path(place) for place in _whole_checkpoints(str(self.folder))]
         return sorted(found, key=lambda path: rank_key(_read_index(path)[0], self.monitor), reverse=True)
 
 
@@ -233,16 +250,21 @@ def rank_key(checkpoint: Checkpoint, monitor: str) -> tuple[float, int]:
 
 
 def newest_of_run(run: str) -> str | None:
-    """The place of a run's newest checkpoint; None where it has none."""
-    return max(folders_with(run, INDEX), key=lambda place: _glimpse(place).progress.epoch, default=None)
+    """The place of a run's newest whole checkpoint; None where it has none."""
+    return max(_whole_checkpoints(run), key=lambda place: read_summary(place).progress.epoch, default=None)
 
 
-def _best_of_run(run: str) -> str:
-    places = folders_with(run, INDEX)
+def best_of_run(run: str) -> str:
+    """The place of a run's best whole checkpoint.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    places = _whole_checkpoints(run)
     if not places:
         why = f"holds no {INDEX}" if "://" in run or Path(run).is_dir() else "no such folder"
         raise CheckpointError(f"{run}: {why}; give a checkpoint folder or a run's folder")
-    opened = {place: _glimpse(place) for place in places}
+    opened = {place: read_summary(place) for place in places}
     try:
         monitor = opened[places[-1]].recipe().evaluation.monitor
     except ConfigError as error:
@@ -250,9 +272,21 @@ def _best_of_run(run: str) -> str:
     return max(places, key=lambda place: rank_key(opened[place], monitor))
 
 
-def _glimpse(place: str) -> Checkpoint:
+def read_summary(place: str) -> Checkpoint:
     """A checkpoint's index and recipe, without the files that weigh."""
     return _read_index(local_folder(place, (INDEX, "recipe.yaml")))[0]
+
+
+def _whole_checkpoints(run: str) -> list[str]:
+    """A run's checkpoints without those whose upload was cut off."""
+    whole = []
+    for place in folders_with(run, INDEX):
+        sizes = file_sizes(place)
+        with _damage_named(local_folder(place, (INDEX,)) / INDEX) as file:
+            listed = json.loads(file.read_text(encoding="utf-8"))["files"]
+            if all(sizes.get(name) == known["bytes"] for name, known in listed.items()):
+                whole.append(place)
+    return whole
 
 
 def _read_index(path: Path) -> tuple[Checkpoint, list[tuple[Path, int, str]]]:
@@ -300,8 +334,7 @@ def copy_for_inference(checkpoint: Checkpoint, folder: Path) -> None:
     """A checkpoint without what only training needs: a third of the size, opened like any other."""
     folder.mkdir(parents=True)
     index = json.loads((checkpoint.folder / INDEX).read_text(encoding="utf-8"))
+    index["files"].pop(TRAINING_STATE, None)
     for name in index["files"]:
-        if name != TRAINING_STATE:
-            shutil.copy(checkpoint.folder / name, folder)
-    del index["files"][TRAINING_STATE]
+        shutil.copy(checkpoint.folder / name, folder)
     (folder / INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")

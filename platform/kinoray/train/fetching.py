@@ -56,6 +56,13 @@ def folders_with(place: str, file: str) -> list[str]:
     return [f"{place}/{name}" for name in holding]
 
 
+def file_sizes(place: str) -> dict[str, int]:
+    """File name -> bytes of what a folder holds."""
+    filesystem, root = _filesystem(place)
+    entries = filesystem.get_file_info(FileSelector(root, allow_not_found=True))
+    return {info.base_name: info.size for info in entries if info.type == FileType.File}
+
+
 def has_file(place: str, file: str) -> bool:
     """Whether a folder holds a file of this name."""
     filesystem, root = _filesystem(place)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kinoray.cli.arguments import job_parser, recipe_overrides, run, site_overrides
+from kinoray.cli.arguments import job_parser, load_site, recipe_overrides, run
 from kinoray.errors import ConfigError, DivergenceError, KinorayError, ResourceError
 
 Job = Callable[[Exception | KeyboardInterrupt | None, list[str]], tuple[int, str, str]]
@@ -98,10 +98,15 @@ def test_a_real_process_ends_so(error: str, code: int) -> None:
     assert ("Traceback" in done.stderr) == (error == "ZeroDivisionError()")
 
 
-def test_settings_are_dealt_to_recipe_and_site() -> None:
+def test_settings_are_dealt_to_recipe_and_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
     given = ["optimizer.lr=0.1", "site.workers=2", "name=site.x", "site.storage=s3://a/b=c"]
     assert recipe_overrides(given) == ["optimizer.lr=0.1", "name=site.x"]
-    assert site_overrides(given) == ["workers=2", "storage=s3://a/b=c"]
+    settings = [word for text in given for word in ("--set", text)]
+    arguments = job_parser("").parse_args([*settings, "--set", "site.packages=[/code/mine]"])
+    site = load_site(arguments)
+    assert (site.workers, site.storage) == (2, "s3://a/b=c")
+    assert sys.path[-1] == "/code", "what the site names can be imported here, too"
 
 
 def test_defaults() -> None:

@@ -1,8 +1,9 @@
 """What a person reads: plain lines in a log, a live display on a terminal, a closing table."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from toy_training import load_data
 from kinoray.cli import console as module
 from kinoray.cli.console import TrainingConsole, announce, make_console, show_evaluation
 from kinoray.recipe import Recipe
+from kinoray.train.checkpoint import Checkpoint, Progress
 from kinoray.train.events import BadVideo, EpochDone, Evaluation, Finished, Started, StepsDone
 
 STARTED = Started(
@@ -37,12 +39,19 @@ def lines(console: Console) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
+def best_of(events: Iterable[object]) -> Checkpoint:
+    """The summary of the best checkpoint that such a run leaves."""
+    scored = [event for event in events if isinstance(event, EpochDone) and event.is_best and event.evaluation]
+    metrics = scored[-1].evaluation.metrics if scored else {}
+    return Checkpoint(Path(), Progress(scored[-1].epoch if scored else 0, 0), metrics)
+
+
 def show(console: Console, *events: object, monitor: str = "top1", closed: bool = False) -> list[str]:
     with TrainingConsole(console, monitor) as view:
         for event in events:
             view(event)  # type: ignore[arg-type]
     if closed:
-        view.close(checkpoint=TRICKY, places=[("MLflow", "sqlite:///runs/[x].db")])
+        view.close(TRICKY, best_of(events), places=[("MLflow", "sqlite:///runs/[x].db")])
     return lines(console)
 
 
@@ -112,7 +121,7 @@ def test_the_closing_table(log: Console) -> None:
         ["val/top1", "0.750"],
         ["val/mean_class_accuracy", "0.500"],
         ["val/loss", "0.6667"],
-        ["best epoch", "1 of 2"],
+        ["best epoch", "1 of 10"],
         ["temporal probe, ordered", "0.750"],
         ["temporal probe, single frame", "0.250"],
         ["training speed", "15.0 videos/s"],
@@ -162,7 +171,7 @@ def test_a_terminal_shows_progress() -> None:
         for event in (STARTED, STEPS, bad, Finished({"ordered": 1.0})):
             view(event)
             view._progress.refresh()  # it would else come ten times a second
-    view.close(checkpoint=TRICKY, places=[])
+    view.close(TRICKY, best_of([bad]), places=[])
     said = "\n".join(lines(terminal))
     assert "\x1b[" in said
     for text in ("decoding the first batch", "starting workers", "loss 1.250", "val/top1 0.750", "best epoch", TRICKY):
