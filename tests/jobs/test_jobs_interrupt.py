@@ -23,13 +23,16 @@ def test_control_c(recipe_file, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs, and so a CI run, may be started with the signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - this process has one thread
     )
-    try:
-        assert any(line.startswith("epoch ") for line in job.stdout)
-        job.send_signal(signal.SIGINT)
-        _, error = job.communicate(timeout=60)
-    finally:
-        job.kill()
+    with job:
+        try:
+            assert any(line.startswith("epoch ") for line in job.stdout)
+            job.send_signal(signal.SIGINT)
+            _, error = job.communicate(timeout=60)
+        finally:
+            job.kill()
     assert job.returncode == 130, error
     assert "train.py: interrupted" in error
     assert "Traceback" not in error
