@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 class LossConfig(KindConfig):
     """What training makes small."""
 
+    @abstractmethod
     def per_sample(self, logits: Tensor, labels: Tensor) -> Tensor:
         """``(B, K)`` logits, ``(B,)`` int64 labels -> ``(B,)`` losses, at least float32."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is computed")
 
 
 class CrossEntropyConfig(LossConfig):

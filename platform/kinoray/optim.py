@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,9 +25,9 @@ class OptimizerConfig(KindConfig):
     """Before the schedule's factors."""
     weight_decay: float = Field(0.0, ge=0)
 
+    @abstractmethod
     def build(self, parameters: Iterable[Parameter]) -> Optimizer:
         """Make the optimizer of these parameters."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is built")
 
 
 class SGDConfig(OptimizerConfig):

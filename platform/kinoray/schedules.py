@@ -7,6 +7,7 @@ schedule with ``min_factor`` above 0 overlaps another, MMEngine's recursion depe
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
@@ -42,9 +43,9 @@ class ScheduleConfig(KindConfig):
             raise ValueError(f"end, got {self.end:g}; it should be after begin ({self.begin:g})")
         return self
 
+    @abstractmethod
     def factor(self, at: Moment) -> float:
         """The factor at a moment."""
-        raise NotImplementedError(f"{type(self).__name__} does not say its factor")
 
 
 class LinearSchedule(ScheduleConfig):

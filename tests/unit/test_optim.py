@@ -1,8 +1,12 @@
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
-from kinoray.optim import AdamWConfig, AnyOptimizer, OptimizerConfig, SGDConfig
+from kinoray.optim import OPTIMIZERS, AdamWConfig, AnyOptimizer, OptimizerConfig, SGDConfig
 
 
 def step(config, value=2.0, gradient=0.5, num_steps=1):
@@ -56,6 +60,9 @@ def test_impossible_optimizers(settings, told):
     assert told in str(caught.value)
 
 
-def test_a_kind_of_ones_own_says_how_it_is_built():
-    with pytest.raises(NotImplementedError, match="OptimizerConfig does not say"):
-        OptimizerConfig(kind="own", lr=1).build([])
+def test_a_kind_of_ones_own_says_how_it_is_built(monkeypatch):
+    module = ModuleType("own_optim")
+    module.Own = type("Own", (OptimizerConfig,), {"__module__": "own_optim"})
+    monkeypatch.setitem(sys.modules, "own_optim", module)
+    with pytest.raises(PydanticCustomError, match=r"'own_optim:Own' lacks build; see kinoray\.optim"):
+        OPTIMIZERS.pick("own_optim:Own")

@@ -171,6 +171,7 @@ def test_a_recipe_travels_with_its_origins(recipe, pickler):
 def test_only_a_picked_model_imports_torch(file, tmp_path):
     (tmp_path / "own_net.py").write_text(
         "from kinoray.models.kinds import ModelConfig\nclass OwnNet(ModelConfig):\n    kind: str = 'own_net:OwnNet'\n"
+        "    def build(self):\n        from torch import nn\n        return nn.Identity()\n"
     )
     code = (
         "import sys; from kinoray.recipe import Recipe; "

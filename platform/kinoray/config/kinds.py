@@ -66,6 +66,9 @@ class KindTable:
         if not (isinstance(picked, type) and issubclass(picked, self.base)):
             base = f"{self.base.__module__}.{self.base.__name__}"
             raise _kind_error("type", f"'{target}' is no {self.what}; its class has to derive from {base}")
+        lacking = sorted(getattr(picked, "__abstractmethods__", ()))
+        if lacking:
+            raise _kind_error("type", f"'{target}' lacks {', '.join(lacking)}; see {self.base.__module__}")
         return picked
 
     def validate(self, value: object) -> KindConfig:

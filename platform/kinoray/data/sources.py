@@ -4,6 +4,7 @@ A source reads only the list, never a video. Every annotation format is a source
 row per video (or per segment of one) and leaves labels as they are written: names or indices.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -27,17 +28,17 @@ Scalar = str | int | float | bool
 class SourceConfig(KindConfig):
     """A list of annotated videos."""
 
+    @abstractmethod
     def read(self) -> pa.Table:
         """Columns ``video_id path label start_seconds end_seconds``; ``label`` holds names (string) or indices.
 
         Raises:
             DataError: the list is missing, unreadable, empty, or lacks a column.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is read")
 
+    @abstractmethod
     def describe(self) -> str:
         """Where the list comes from, in a few words."""
-        raise NotImplementedError(f"{type(self).__name__} does not describe itself")
 
 
 class ManifestSource(SourceConfig):

@@ -4,6 +4,7 @@ Shape legend of the whole project: N videos, M views of a video (clips x crops),
 K classes, L tokens, D width.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -29,7 +30,7 @@ class Normalize(nn.Module):
         return (clips.to(self.mean.dtype) - self.mean) / self.std
 
 
-class Recognizer(nn.Module):
+class Recognizer(nn.Module, ABC):
     """Base of all video recognizers.
 
     A family implements ``forward_features`` and ``forward_head``; everything a caller sees goes through ``forward``.
@@ -51,14 +52,14 @@ class Recognizer(nn.Module):
         features = self.forward_features(self.normalize(clips.flatten(0, 1)))
         return self.forward_head(features).reshape(n, m, self.num_classes)
 
+    @abstractmethod
     def forward_features(self, clips: Tensor) -> Tensor:
         """``(B, C, T, H, W)`` normalized floats -> the family's feature map, B = N * M."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward_head(self, features: Tensor) -> Tensor:
         """The family's feature map -> ``(B, K)`` logits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def head(self) -> nn.Module:
         """The layers that depend on K; replaced, not loaded, when weights come from another label set."""
-        raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, PositiveFloat, model_validator
@@ -31,9 +32,9 @@ class ModelConfig(KindConfig):
             raise ValueError(f"std: needs one number per channel of mean ({len(self.mean)}), got {len(self.std)}")
         return self
 
+    @abstractmethod
     def build(self) -> Recognizer:
         """Make the recognizer with fresh (or, where the family offers it, pretrained) weights."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is built")
 
     def without_pretrained(self) -> Self:
         """The same recognizer with fresh weights: nothing is fetched where a checkpoint's weights follow.

@@ -7,6 +7,7 @@ Source: the sampling that MMAction2 1.2.0 (4d6c934) calls SampleFrames; test-tim
 offsets follow the same distribution.
 """
 
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 import numpy as np
@@ -73,6 +74,7 @@ def clip_indices(
 class SamplingConfig(KindConfig):
     """Base of all samplings."""
 
+    @abstractmethod
     def indices(self, num_frames: int, fps: float, rng: np.random.Generator | None) -> Indices:
         """``(M, T)`` frame indices.
 
@@ -84,7 +86,6 @@ class SamplingConfig(KindConfig):
         Raises:
             DataError: the video has no frames.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say which frames it picks")
 
 
 class ClipSampling(SamplingConfig):

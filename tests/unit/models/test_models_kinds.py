@@ -119,4 +119,4 @@ def test_published_sizes(settings: dict[str, Any], num_params: int) -> None:
 @pytest.mark.parametrize("wrong", [{"std": (1.0,)}, {"std": (1.0, 0.0, 1.0)}, {"mean": (), "std": ()}])
 def test_mean_and_std_belong_together(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"std|mean"):
-        ModelConfig(kind="any", num_classes=2, **wrong)
+        MODELS.pick("tiny3d").model_validate({"num_classes": 2, **wrong})

@@ -87,6 +87,9 @@ class ByHand(Recognizer):
         brightest = features.amax(dim=1)
         return torch.stack([95 - brightest, change, -change], dim=1)
 
+    def head(self) -> nn.Module:
+        return nn.Identity()
+
 
 def write_video(path: Path, levels: np.ndarray, rng: np.random.Generator) -> None:
     """H.264, one grey level a frame, with a grain of its own."""
