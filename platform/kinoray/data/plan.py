@@ -50,10 +50,10 @@ def num_steps(num_videos: int, batch_size: int) -> int:
     return num_videos // batch_size
 
 
-def training_share(plan: pa.Table, *, batch_size: int, rank: int, world_size: int, first_step: int = 0) -> pa.Table:
-    """What one of ``world_size`` workers reads: its slice of every global batch from ``first_step`` on, in order."""
+def training_share(plan: pa.Table, *, batch_size: int, rank: int, world_size: int) -> pa.Table:
+    """What one of ``world_size`` workers reads: its slice of every global batch, in order."""
     check_batch_size(batch_size, world_size)
-    steps = np.arange(first_step, num_steps(plan.num_rows, batch_size))
+    steps = np.arange(num_steps(plan.num_rows, batch_size))
     per_rank = batch_size // world_size
     rows = steps[:, None] * batch_size + rank * per_rank + np.arange(per_rank)
     return plan.take(pa.array(rows.ravel()))

@@ -1,6 +1,7 @@
 """A training run in MLflow from its first line to its end, however it ends."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,8 +48,8 @@ def tracked_training(
         "recipe_digest": recipe.digest(),
         "family": recipe.model.kind,
         RUN_NAME_TAG: run_name,
-        "command": " ".join(sys.argv),
-        **{f"site.{name}": str(value) for name, value in site.flat().items() if value is not None},
+        "command": without_passwords(" ".join(sys.argv)),
+        **{f"site.{name}": without_passwords(str(value)) for name, value in site.flat().items() if value is not None},
         **git_tags(),
     }
     tracker = RunTracker.start(
@@ -99,6 +100,11 @@ def _log_lean(tracker: RunTracker, opened: Checkpoint) -> str:
             checkpoint_dir=lean,
             metrics={f"val/{name}": value for name, value in opened.metrics.items()},
         )
+
+
+def without_passwords(text: str) -> str:
+    """A text whose URIs name no user and no password: tags are read by everyone who sees the run."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def git_tags() -> dict[str, str]:

@@ -58,26 +58,16 @@ def test_the_order_is_the_same_in_every_process():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("first_step", [0, 2])
 @pytest.mark.parametrize("world_size", [1, 2, 4])
-def test_workers_share_each_global_batch(world_size, first_step):
+def test_workers_share_each_global_batch(world_size):
     plan = epoch_plan(manifest(31), seed=0, epoch=0)
-    shares = [
-        ids(training_share(plan, batch_size=8, rank=rank, world_size=world_size, first_step=first_step))
-        for rank in range(world_size)
-    ]
+    shares = [ids(training_share(plan, batch_size=8, rank=rank, world_size=world_size)) for rank in range(world_size)]
     per_rank = 8 // world_size
     batches = [
         [video_id for share in shares for video_id in share[step * per_rank : (step + 1) * per_rank]]
         for step in range(len(shares[0]) // per_rank)
     ]
-    assert batches == [ids(plan)[start : start + 8] for start in range(first_step * 8, 24, 8)]
-
-
-def test_nothing_is_left_after_the_last_step():
-    share = training_share(epoch_plan(manifest(31), seed=0, epoch=0), batch_size=8, rank=0, world_size=2, first_step=3)
-    assert share.num_rows == 0
-    assert share.schema == PLAN_SCHEMA
+    assert batches == [ids(plan)[start : start + 8] for start in range(0, 24, 8)]
 
 
 def test_another_rest_is_left_out_in_each_epoch():

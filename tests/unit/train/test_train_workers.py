@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from toy_training import load_data, read_rows, toy_values, write_manifest
-from toy_workers import ShareFeed, free_port, outcome, worker
+from toy_workers import ShareFeed, outcome, worker
 
 from kinoray.errors import ConfigError
 from kinoray.recipe import Recipe
@@ -42,7 +42,7 @@ def two_workers(recipes: dict[str, Recipe], tmp_path_factory: pytest.TempPathFac
     files = {name: str(folder / f"{name}.yaml") for name in recipes}
     for name, recipe in recipes.items():
         Path(files[name]).write_text(recipe.yaml())
-    torch.multiprocessing.spawn(worker, (2, free_port(), files, folder), nprocs=2)
+    torch.multiprocessing.spawn(worker, (2, files, folder), nprocs=2)
     return {
         name: [torch.load(folder / f"{name}-{rank}.pt", weights_only=False) for rank in range(2)] for name in recipes
     }

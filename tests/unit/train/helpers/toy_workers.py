@@ -1,7 +1,6 @@
 """Workers that train together without Ray: processes of this machine that talk over gloo."""
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,17 +92,12 @@ def outcome(recipe: Recipe, folder: Path, rank: int, size: int) -> dict[str, Any
     }
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def worker(rank: int, size: int, port: int, recipes: dict[str, str], folder: Path) -> None:
+def worker(rank: int, size: int, recipes: dict[str, str], folder: Path) -> None:
     """Train every recipe (name -> file) with the others; leaves ``NAME-RANK.pt``."""
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=size)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    # Workers meet in a file: a port that was free a moment ago may be taken.
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
     for name, path in recipes.items():
         torch.save(outcome(Recipe.load(path), folder / name, rank, size), folder / f"{name}-{rank}.pt")
     dist.destroy_process_group()
