@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
 from kinoray.config.kinds import KindConfig, KindTable
+from kinoray.param_groups import GroupRule, Net, parameter_groups
 
 if TYPE_CHECKING:
-    from torch.nn import Parameter
     from torch.optim import Optimizer
 
 
@@ -24,10 +23,24 @@ class OptimizerConfig(KindConfig):
     lr: float = Field(gt=0)
     """Before the schedule's factors."""
     weight_decay: float = Field(0.0, ge=0)
+    groups: tuple[GroupRule, ...] = ()
+    """Rules for parameters that learn or decay otherwise, e.g. ``{of: norm, decay_factor: 0}``."""
+    layer_decay: float | None = Field(None, gt=0, le=1)
+    """Factor of the learning rate from each stage of the model to the one before it."""
 
     @abstractmethod
-    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
-        """Make the optimizer of these parameters."""
+    def build(self, net: Net) -> Optimizer:
+        """Make the optimizer of a model's parameters, in the groups that ``parameter_groups`` gives.
+
+        Raises:
+            ConfigError: the groups do not fit the model.
+        """
+
+    def parameter_groups(self, net: Net) -> list[dict[str, Any]]:
+        """Torch's parameter groups, each with its rate, decay, and ``lr_factor``."""
+        return parameter_groups(
+            net, self.groups, lr=self.lr, weight_decay=self.weight_decay, layer_decay=self.layer_decay
+        )
 
 
 class SGDConfig(OptimizerConfig):
@@ -43,12 +56,23 @@ class SGDConfig(OptimizerConfig):
             raise ValueError("nesterov, got true with momentum 0; it should be false, or momentum above 0")
         return self
 
-    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
+    def build(self, net: Net) -> Optimizer:
         from torch.optim import SGD
 
-        return SGD(
-            parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
-        )
+        return SGD(self.parameter_groups(net), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+
+
+class AdamConfig(OptimizerConfig):
+    """Adam; decay is coupled, as in torch. Source: arXiv 1412.6980."""
+
+    kind: str = "adam"
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+
+    def build(self, net: Net) -> Optimizer:
+        from torch.optim import Adam
+
+        return Adam(self.parameter_groups(net), lr=self.lr, betas=self.betas, eps=self.eps)
 
 
 class AdamWConfig(OptimizerConfig):
@@ -58,15 +82,19 @@ class AdamWConfig(OptimizerConfig):
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
 
-    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
+    def build(self, net: Net) -> Optimizer:
         from torch.optim import AdamW
 
-        return AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+        return AdamW(self.parameter_groups(net), lr=self.lr, betas=self.betas, eps=self.eps)
 
 
 OPTIMIZERS = KindTable(
     what="optimizer",
     base=OptimizerConfig,
-    kinds={"sgd": "kinoray.optim:SGDConfig", "adamw": "kinoray.optim:AdamWConfig"},
+    kinds={
+        "sgd": "kinoray.optim:SGDConfig",
+        "adam": "kinoray.optim:AdamConfig",
+        "adamw": "kinoray.optim:AdamWConfig",
+    },
 )
 AnyOptimizer = Annotated[OptimizerConfig, OPTIMIZERS]

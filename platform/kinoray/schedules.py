@@ -86,6 +86,63 @@ class MultiStepSchedule(ScheduleConfig):
         return self.gamma ** sum(at.time >= milestone * at.epoch_length for milestone in self.milestones)
 
 
+class StepSchedule(ScheduleConfig):
+    """Times ``gamma`` again and again."""
+
+    kind: str = "step"
+    every: float = Field(gt=0)
+    """In epochs."""
+    gamma: float = Field(0.1, gt=0)
+
+    def factor(self, at: Moment) -> float:
+        return self.gamma ** (at.time // max(1, int(self.every * at.epoch_length)))
+
+
+class ExponentialSchedule(ScheduleConfig):
+    """Times ``gamma`` at every step (or epoch, as ``per`` says)."""
+
+    kind: str = "exponential"
+    gamma: float = Field(gt=0)
+
+    def factor(self, at: Moment) -> float:
+        return self.gamma**at.time
+
+
+class PolynomialSchedule(ScheduleConfig):
+    """From 1 to ``min_factor`` along a power of the time that is left; 1 is a straight line."""
+
+    kind: str = "polynomial"
+    power: float = Field(1.0, gt=0)
+    min_factor: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _has_two_moments(self) -> "PolynomialSchedule":
+        _check_moments(self)
+        return self
+
+    def factor(self, at: Moment) -> float:
+        left = 1 - at.time / max(1, at.length - 1)
+        return self.min_factor + (1 - self.min_factor) * math.pow(left, self.power)
+
+
+class OneCycleSchedule(ScheduleConfig):
+    """Up to the optimizer's rate and down far below where it began, in half waves. Source: arXiv 1708.07120."""
+
+    kind: str = "one_cycle"
+    rise: float = Field(0.3, gt=0, lt=1)
+    """Share of the time that the rate rises."""
+    start_factor: float = Field(1 / 25, gt=0, le=1)
+    end_factor: float = Field(1 / 250_000, ge=0, le=1)
+
+    def factor(self, at: Moment) -> float:
+        peak = self.rise * at.length - 1
+        if at.time <= peak and peak > 0:
+            low, share = self.start_factor, at.time / peak
+        else:
+            low, share = self.end_factor, (at.length - 1 - at.time) / max(1e-9, at.length - 1 - peak)
+        return low + (1 - low) * (1 - math.cos(math.pi * share)) / 2
+
+
 class ConstantSchedule(ScheduleConfig):
     """One factor, and 1 from the last step (or epoch) before ``end`` on, as in MMEngine."""
 
@@ -117,6 +174,10 @@ SCHEDULES = KindTable(
         "linear": "kinoray.schedules:LinearSchedule",
         "cosine": "kinoray.schedules:CosineSchedule",
         "multistep": "kinoray.schedules:MultiStepSchedule",
+        "step": "kinoray.schedules:StepSchedule",
+        "exponential": "kinoray.schedules:ExponentialSchedule",
+        "polynomial": "kinoray.schedules:PolynomialSchedule",
+        "one_cycle": "kinoray.schedules:OneCycleSchedule",
         "constant": "kinoray.schedules:ConstantSchedule",
     },
 )

@@ -1,14 +1,19 @@
 import math
 
 import pytest
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from kinoray.schedules import (
     AnySchedule,
     ConstantSchedule,
     CosineSchedule,
+    ExponentialSchedule,
     LinearSchedule,
     MultiStepSchedule,
+    OneCycleSchedule,
+    PolynomialSchedule,
+    StepSchedule,
     lr_factor,
 )
 
@@ -93,3 +98,30 @@ def test_impossible_schedules(settings, told):
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(AnySchedule).validate_python(settings)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "reference", "settings"),
+    [
+        (StepSchedule(every=3, gamma=0.5), torch.optim.lr_scheduler.StepLR, {"step_size": 3, "gamma": 0.5}),
+        (ExponentialSchedule(gamma=0.9), torch.optim.lr_scheduler.ExponentialLR, {"gamma": 0.9}),
+        (PolynomialSchedule(power=2), torch.optim.lr_scheduler.PolynomialLR, {"total_iters": 29, "power": 2}),
+        (OneCycleSchedule(), torch.optim.lr_scheduler.OneCycleLR, {"max_lr": 1.0, "total_steps": 30}),
+    ],
+)
+def test_rates_are_those_of_torch(schedule, reference, settings):
+    if reference is torch.optim.lr_scheduler.OneCycleLR:
+        settings = settings | {"final_div_factor": 1e4}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = reference(optimizer, **settings)
+    expected = []
+    for epoch in range(30):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if epoch < 29:
+            scheduler.step()
+    assert factors(schedule, num_epochs=30, steps_per_epoch=1) == pytest.approx(expected, abs=1e-12)
+
+
+def test_steps_may_be_shorter_than_an_epoch():
+    assert factors(StepSchedule(every=0.5, gamma=0.5, per="step"), num_epochs=1, steps_per_epoch=4) == [1, 1, 0.5, 0.5]

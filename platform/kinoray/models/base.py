@@ -63,3 +63,10 @@ class Recognizer(nn.Module, ABC):
     @abstractmethod
     def head(self) -> nn.Module:
         """The layers that depend on K; replaced, not loaded, when weights come from another label set."""
+
+    def parts_by_depth(self) -> Sequence[Sequence[nn.Module]]:
+        """The parts between input and head, in order, for a learning rate that decays with depth.
+
+        What is in no stage and not in the head (tokens, positions) counts as before the first.
+        """
+        return ()

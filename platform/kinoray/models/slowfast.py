@@ -91,6 +91,11 @@ class SlowFastBackbone(nn.Module):
             slow = torch.cat([slow, lateral(fast)], dim=1)
         return last_slow(slow), last_fast(fast)
 
+    def parts_by_depth(self) -> list[list[nn.Module]]:
+        """Stem and stages of both pathways, each with the connection that follows it."""
+        slow, fast = self.slow.parts_by_depth(), self.fast.parts_by_depth()
+        return [[a, b, *self.laterals[i : i + 1]] for i, (a, b) in enumerate(zip(slow, fast, strict=True))]
+
 
 class SlowFast(Recognizer):
     """Two 3D ResNets, the mean of each over space and time, and a linear classifier on both.
@@ -149,6 +154,9 @@ class SlowFast(Recognizer):
 
     def head(self) -> nn.Module:
         return self.fc
+
+    def parts_by_depth(self) -> list[list[nn.Module]]:
+        return self.backbone.parts_by_depth()
 
 
 class SlowFastConfig(ModelConfig):

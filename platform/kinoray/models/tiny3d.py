@@ -69,6 +69,9 @@ class Tiny3D(Recognizer):
     def head(self) -> nn.Module:
         return self.classifier
 
+    def parts_by_depth(self) -> list[list[nn.Module]]:
+        return [[self.stem], *([stage] for stage in self.stages)]
+
 
 def emphasise_motion(clips: Tensor) -> Tensor:
     """Take most of the frame before off every frame, and of the first off itself; the shape (B, C, T, H, W) stays."""

@@ -27,6 +27,9 @@ MMACTION2_KEYS = (
 """Rules for ``rename_keys``, from MMAction2's checkpoints to this module's state dict."""
 
 
+_STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+
+
 class TSN(Recognizer):
     """2D ResNet, the mean over space and time, and a linear classifier.
 
@@ -82,6 +85,9 @@ class TSN(Recognizer):
     def head(self) -> nn.Module:
         return self.fc
 
+    def parts_by_depth(self) -> list[list[nn.Module]]:
+        return [[self.backbone.get_submodule(name) for name in stage] for stage in _STAGES]
+
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; what is frozen stays in evaluation."""
         super().train(mode)
@@ -91,8 +97,7 @@ class TSN(Recognizer):
         return self
 
     def _frozen_parts(self) -> list[nn.Module]:
-        stages = [["conv1", "bn1"], ["layer1"], ["layer2"], ["layer3"], ["layer4"]]
-        return [self.backbone.get_submodule(name) for stage in stages[: self.frozen_stages + 1] for name in stage]
+        return [module for stage in self.parts_by_depth()[: self.frozen_stages + 1] for module in stage]
 
     def _norms(self) -> list[nn.Module]:
         # Looked up each time: a conversion to SyncBatchNorm puts new modules in their place.

@@ -154,7 +154,7 @@ def _start(recipe: Recipe, store: Store, world: World) -> tuple[Learner, Progres
     is_fresh = folder is None and init_from is None
     torch.manual_seed(recipe.seed)
     net = (recipe.model if is_fresh else recipe.model.without_pretrained()).build().to(world.device)
-    optimizer = recipe.optimizer.build(net.parameters())
+    optimizer = recipe.optimizer.build(net)
     progress = Progress(epoch=-1, step=0)
     if folder is not None:
         checkpoint = open_checkpoint(folder)
@@ -209,7 +209,7 @@ def _save(
 def _set_lr(optimizer: Optimizer, recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     factor = lr_factor(recipe.schedule, step, steps_per_epoch=steps_per_epoch, num_epochs=recipe.training.epochs)
     for group in optimizer.param_groups:
-        group["lr"] = recipe.optimizer.lr * factor
+        group["lr"] = recipe.optimizer.lr * group["lr_factor"] * factor
     return recipe.optimizer.lr * factor
 
 

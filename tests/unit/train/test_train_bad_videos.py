@@ -41,7 +41,7 @@ def plain_training(recipe: Recipe) -> tuple[list[float], dict[str, torch.Tensor]
     """The losses and weights of a plain loop that leaves bad videos out, and skips a batch of nothing else."""
     torch.manual_seed(recipe.seed)
     net = recipe.model.build().train()
-    optimizer = recipe.optimizer.build(net.parameters())
+    optimizer = recipe.optimizer.build(net)
     feed = LocalFeed(recipe, load_data(recipe), num_threads=1)
     losses = []
     for epoch in range(recipe.training.epochs):

@@ -140,6 +140,9 @@ class ResNet3d(nn.Module):
         """The stem and the four stages, for callers that join something in between."""
         return [self.stem, self.layer1, self.layer2, self.layer3, self.layer4]
 
+    def parts_by_depth(self) -> list[nn.Module]:
+        return [self.conv1, self.layer1, self.layer2, self.layer3, self.layer4]
+
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, T, H, W)`` -> ``(B, channels[-1], T, H / 32, W / 32)``."""
         for step in self.steps():
