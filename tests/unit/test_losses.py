@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from kinoray.losses import AnyLoss, CrossEntropyConfig
+from kinoray.errors import ConfigError
+from kinoray.losses import AnyLoss, BinaryCrossEntropyConfig, CrossEntropyConfig, FocalConfig
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5]])
 LABELS = torch.tensor([0, 2])
@@ -37,3 +38,38 @@ def test_cross_entropy_is_meant_where_no_kind_is_named():
     assert TypeAdapter(AnyLoss).validate_python({"label_smoothing": 0.1}) == CrossEntropyConfig(label_smoothing=0.1)
     with pytest.raises(ValidationError, match="less than 1"):
         TypeAdapter(AnyLoss).validate_python({"label_smoothing": 1})
+
+
+SHARES = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.0, 1.0]])
+
+
+def test_cross_entropy_takes_shares_of_classes():
+    losses = CrossEntropyConfig().per_sample(LOGITS, SHARES)
+    assert losses.tolist() == pytest.approx([by_hand([2, 0, -1], [0.7, 0.3, 0]), math.log(3)], rel=1e-6)
+
+
+def test_class_weights_multiply_a_videos_loss():
+    plain = CrossEntropyConfig().per_sample(LOGITS, LABELS)
+    weighted = CrossEntropyConfig(class_weights=(2.0, 1.0, 0.5)).per_sample(LOGITS, LABELS)
+    assert torch.allclose(weighted, plain * torch.tensor([2.0, 0.5]))
+    with pytest.raises(ConfigError, match=r"loss\.class_weights: 2 numbers, model\.num_classes is 3"):
+        CrossEntropyConfig(class_weights=(1.0, 1.0)).per_sample(LOGITS, LABELS)
+
+
+def test_binary_cross_entropy_asks_every_class():
+    def yes(logit):
+        return -math.log(1 / (1 + math.exp(-logit)))
+
+    losses = BinaryCrossEntropyConfig().per_sample(LOGITS, torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
+    assert losses.tolist() == pytest.approx([(yes(2) + yes(0) + yes(1)) / 3, yes(-0.5)], rel=1e-6)
+    labels = BinaryCrossEntropyConfig(label_smoothing=0.2, positive_weights=(3.0, 1.0, 1.0)).per_sample(LOGITS, LABELS)
+    expected = (3 * 0.9 * yes(2) + 0.1 * yes(-2) + 0.1 * yes(0) + 0.9 * yes(0) + 0.1 * yes(-1) + 0.9 * yes(1)) / 3
+    assert labels[0].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_focal_counts_the_certain_less():
+    plain = CrossEntropyConfig().per_sample(LOGITS, SHARES)
+    assert torch.allclose(FocalConfig(gamma=0).per_sample(LOGITS, SHARES), plain)
+    certain = FocalConfig(gamma=2).per_sample(LOGITS, LABELS)
+    probability = LOGITS.softmax(1)[[0, 1], [0, 2]]
+    assert torch.allclose(certain, (1 - probability) ** 2 * CrossEntropyConfig().per_sample(LOGITS, LABELS))
