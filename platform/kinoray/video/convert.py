@@ -12,7 +12,7 @@ from av import VideoFrame
 from av.filter import Graph
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from kinoray.video.frames import Box
+from kinoray.video.frames import Box, Matrix
 
 if TYPE_CHECKING:
     from av.filter.context import FilterContext
@@ -34,13 +34,37 @@ class Converter:
         displayed: ``(height, width)`` of the picture as it is shown.
         crop: what to cut out, None for the whole picture.
         size: ``(height, width)`` to resize to, bilinear; None keeps the crop's own.
+        mirror: whether to exchange left and right, last of all.
+        planes: give YUV 4:2:0 planes, not RGB.
     """
 
-    def __init__(self, displayed: tuple[int, int], crop: Box | None, size: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        displayed: tuple[int, int],
+        crop: Box | None,
+        size: tuple[int, int] | None,
+        *,
+        mirror: bool = False,
+        planes: bool = False,
+    ) -> None:
         self._displayed = displayed
-        self._crop = crop or Box(0, 0, *displayed)
-        self.shape = (*(size or (self._crop.height, self._crop.width)), 3)
-        self._is_resized = self.shape[:2] != (self._crop.height, self._crop.width)
+        crop = crop or Box(0, 0, *displayed)
+        if planes and size is None:
+            top, left = crop.top // 2 * 2, crop.left // 2 * 2
+            bottom = min(displayed[0], (crop.top + crop.height + 1) // 2 * 2)
+            right = min(displayed[1], (crop.left + crop.width + 1) // 2 * 2)
+            crop = Box(top, left, bottom - top, right - left)
+        self._crop = crop
+        self._mirror = mirror
+        self._planes = planes
+        self.height, self.width = size or (crop.height, crop.width)
+        self._is_resized = (self.height, self.width) != (crop.height, crop.width)
+        chroma = (self.height + 1) // 2 * ((self.width + 1) // 2)
+        self.shape: tuple[int, ...] = (
+            (self.height * self.width + 2 * chroma,) if planes else (self.height, self.width, 3)
+        )
+        self.matrix: Matrix = "bt601"
+        self.is_full_range = False
         self._to_rgb = VideoReformatter()
         self._cutters: dict[tuple[object, ...], _Cutter | None] = {}
 
@@ -53,11 +77,29 @@ class Converter:
         cutter = self._cutters[key]
         if cutter is not None:
             frame = cutter.cut(frame)
+        if self._planes:
+            self._write_planes(frame, cutter, turns, out)
+            return
         rgb = self._to_rgb.reformat(frame, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1)
         picture = _pixels(rgb)
         if cutter is not None:
             picture = picture[cutter.window]
-        np.copyto(out, np.rot90(picture, turns) if turns else picture)
+        picture = np.rot90(picture, turns) if turns else picture
+        np.copyto(out, picture[:, ::-1] if self._mirror else picture)
+
+    def _write_planes(self, frame: VideoFrame, cutter: _Cutter | None, turns: int, out: NDArray[np.uint8]) -> None:
+        x, y = (cutter.window[1].start or 0, cutter.window[0].start or 0) if cutter else (0, 0)
+        self.matrix = "bt709" if frame.colorspace == 1 else "bt2020" if frame.colorspace in (9, 10) else "bt601"
+        self.is_full_range = frame.color_range == 2 or frame.format.name.startswith("yuvj")
+        name = "yuvj420p" if self.is_full_range else "yuv420p"
+        frame = self._to_rgb.reformat(frame, format=name, interpolation=Interpolation.BILINEAR, threads=1)
+        start = 0
+        for plane, grid in zip(frame.planes, (1, 2, 2), strict=True):
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+            picture = np.rot90(rows[y // grid :, x // grid : plane.width], turns)
+            picture = picture[:, ::-1] if self._mirror else picture
+            out[start : start + picture.size] = picture.reshape(-1)
+            start += picture.size
 
     def _plan(self, frame: VideoFrame, turns: int) -> _Cutter | None:
         """How frames like this one become the picture before its rotation; None where they are it already."""
@@ -76,7 +118,7 @@ class Converter:
         past_x, past_y = crop.left % grid_x, crop.top % grid_y
         if (past_x or past_y) and frame.format.components[0].bits > 8:
             filters.append(("format", _PLANES))  # the crop filter would start amid the bytes of a chroma sample
-        height, width = self.shape[:2][:: -1 if turns % 2 else 1]
+        height, width = (self.height, self.width)[:: -1 if turns % 2 else 1]
         chroma = f"in_h_chr_pos={_chroma_centre(grid_x, past_x)}:in_v_chr_pos={_chroma_centre(grid_y, past_y)}"
         filters += [
             ("crop", f"{crop.width}:{crop.height}:{crop.left}:{crop.top}:exact=1"),

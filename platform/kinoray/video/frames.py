@@ -1,10 +1,12 @@
-"""What reading a video gives, and how a part of its picture is named."""
+"""What reading a video takes and gives: boxes, shots, frames, planes."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+Matrix = Literal["bt601", "bt709", "bt2020"]
 
 
 class Box(NamedTuple):
@@ -17,6 +19,23 @@ class Box(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Shot:
+    """What is wanted of a video: some of its frames, all cut and resized in the same way.
+
+    Attributes:
+        indices: ``(T,)`` display indices, in any order, also repeated.
+        crop: what to cut out of every picture, None for all of it.
+        size: ``(height, width)`` to resize the (cropped) pictures to, bilinear; None leaves them.
+        mirror: whether to exchange left and right, last of all.
+    """
+
+    indices: NDArray[np.int64]
+    crop: Box | None = None
+    size: tuple[int, int] | None = None
+    mirror: bool = False
+
+
+@dataclass(frozen=True)
 class Frames:
     """Frames of one video.
 
@@ -26,6 +45,30 @@ class Frames:
     """
 
     data: NDArray[np.uint8]
+    pts_seconds: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Frames of one video as decoders give them: YUV 4:2:0, half the bytes of RGB.
+
+    Attributes:
+        data: ``(T, B)``: the rows of Y, then of U, then of V; B = H*W + 2 * ceil(H/2) * ceil(W/2).
+        height: H of the luma plane, in pixels.
+        width: W of the luma plane, in pixels.
+        matrix: which YUV this is.
+        is_full_range: whether black to white is 0..255 rather than 16..235.
+        pts_seconds: ``(T,)``, when each frame is shown, from the start of the file.
+    """
+
+    data: NDArray[np.uint8]
+    height: int
+    width: int
+    matrix: Matrix
+    is_full_range: bool
     pts_seconds: NDArray[np.float64]
 
     def __len__(self) -> int:
