@@ -48,3 +48,85 @@ def classification_metrics(scores: Scores, labels: Labels) -> dict[str, float]:
         metrics["top5"] = top_k_accuracy(scores, labels, 5)
     metrics["mean_class_accuracy"] = mean_class_accuracy(confusion_matrix(predictions, labels, num_classes))
     return metrics
+
+
+def class_accuracies(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """``(K,)`` share of each class's videos that is recognized; NaN for a class without videos."""
+    true = confusion.sum(axis=1)
+    accuracies = np.full(len(true), np.nan)
+    np.divide(np.diag(confusion), true, out=accuracies, where=true > 0)
+    return accuracies
+
+
+def average_precision(scores: Scores, targets: NDArray[np.bool_]) -> float:
+    """Area under the curve of precision over recall, in steps; NaN where nothing is positive.
+
+    Args:
+        scores: ``(N,)``; equal ones are taken together.
+        targets: ``(N,)``.
+    """
+    if not targets.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(targets[order])
+    lasts = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    precisions, recalls = hits[lasts] / (lasts + 1), hits[lasts] / hits[-1]
+    return float(np.sum(np.diff(recalls, prepend=0.0) * precisions))
+
+
+def mean_average_precision(scores: Scores, targets: NDArray[np.bool_]) -> float:
+    """Mean of the classes' average precisions, those without positives left out.
+
+    Args:
+        scores: ``(N, K)``.
+        targets: ``(N, K)``; a video may have several classes.
+    """
+    return float(np.nanmean([average_precision(scores[:, k], targets[:, k]) for k in range(scores.shape[1])]))
+
+
+def mean_average_precision_of_videos(scores: Scores, targets: NDArray[np.bool_]) -> float:
+    """Mean of the videos' average precisions over classes, as Multi-Moments in Time is scored.
+
+    Videos without a label are left out (MMAction2 gives NaN for all then). Shapes as for ``mean_average_precision``.
+    """
+    return mean_average_precision(scores.T, targets.T)
+
+
+def calibration_error(probabilities: Scores, labels: Labels, num_bins: int = 15) -> float:
+    """How far confidence lies from accuracy: the mean over bins of confidence, weighted by their videos.
+
+    Args:
+        probabilities: ``(N, K)``, rows sum to 1.
+        labels: ``(N,)``.
+        num_bins: of equal width.
+
+    Source: arXiv 1706.04599.
+    """
+    confidence = probabilities.max(axis=1)
+    is_right = ranked(probabilities)[:, -1] == labels
+    # Bins are closed above, so a confidence of 1 is in the last.
+    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    gaps = np.bincount(bins, weights=confidence - is_right, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def accuracy_interval(
+    is_right: NDArray[np.bool_], *, groups: Labels | None = None, confidence: float = 0.95, num_draws: int = 2_000
+) -> tuple[float, float]:
+    """A percentile bootstrap interval of an accuracy; the same numbers give the same interval.
+
+    Args:
+        is_right: ``(N,)``, of each video.
+        groups: ``(N,)`` numbers of the sources that videos were cut from; whole sources are drawn then, because videos
+            of one source are right or wrong together.
+        confidence: share of such intervals that hold the true accuracy.
+        num_draws: of the bootstrap.
+    """
+    members = np.arange(len(is_right)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    num_right = np.bincount(members, weights=is_right)
+    num_videos = np.bincount(members)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(num_videos), size=(num_draws, len(num_videos)))
+    accuracies = num_right[drawn].sum(axis=1) / num_videos[drawn].sum(axis=1)
+    low, high = np.quantile(accuracies, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

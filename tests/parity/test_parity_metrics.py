@@ -9,8 +9,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from kinoray.losses import CrossEntropyConfig
-from kinoray.metrics import classification_metrics, confusion_matrix, mean_class_accuracy, ranked, top_k_accuracy
+from kinoray.losses import BinaryCrossEntropyConfig, CrossEntropyConfig
+from kinoray.metrics import (
+    classification_metrics,
+    confusion_matrix,
+    mean_average_precision,
+    mean_average_precision_of_videos,
+    mean_class_accuracy,
+    ranked,
+    top_k_accuracy,
+)
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "metrics.json"
 
@@ -67,3 +75,47 @@ def test_cross_entropy() -> None:
     labels = torch.from_numpy(rng.randint(0, 5, 8))
     loss = CrossEntropyConfig().per_sample(logits, labels).mean().item()
     assert loss == pytest.approx(golden("losses")["ce_hard"], rel=1e-6)
+
+
+def multilabel() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    rng = np.random.RandomState(1)
+    scores = rng.random_sample((200, 12))
+    targets = rng.random_sample((200, 12)) < 0.2
+    return scores + 0.3 * targets, targets
+
+
+def test_several_labels() -> None:
+    scores, targets = multilabel()
+    expected = golden("multilabel")["mean_average_precision"]
+    assert mean_average_precision(scores, targets) == pytest.approx(expected, abs=1e-12)
+
+
+def test_several_labels_and_at_least_one() -> None:
+    scores, targets = multilabel()
+    targets[np.arange(200), np.arange(200) % 12] = True
+    expected = golden("multilabel_no_empty_row")
+    assert mean_average_precision(scores, targets) == pytest.approx(expected["mean_average_precision"], abs=1e-12)
+    of_videos = mean_average_precision_of_videos(scores, targets)
+    assert of_videos == pytest.approx(expected["mmit_mean_average_precision"], abs=1e-12)
+
+
+def test_losses() -> None:
+    expected = golden("losses")
+    rng = np.random.RandomState(5)
+    scores = torch.from_numpy(rng.standard_normal((8, 5)).astype(np.float32))
+    hard = torch.from_numpy(rng.randint(0, 5, 8))
+    soft = torch.from_numpy(rng.dirichlet(np.ones(5), 8).astype(np.float32))
+    several = torch.from_numpy((rng.random_sample((8, 5)) < 0.4).astype(np.float32))
+    weights = (0.5, 1.0, 2.0, 1.5, 1.0)
+    plain, weighted = CrossEntropyConfig(), CrossEntropyConfig(class_weights=weights)
+    assert plain.per_sample(scores, hard).mean().item() == pytest.approx(expected["ce_hard"], rel=1e-6)
+    assert plain.per_sample(scores, soft).mean().item() == pytest.approx(expected["ce_soft"], rel=1e-6)
+    smooth = CrossEntropyConfig(label_smoothing=0.1).per_sample(scores, hard).mean().item()
+    assert smooth == pytest.approx(expected["head_label_smooth_0.1"]["loss_cls"], rel=1e-6)
+    binary = BinaryCrossEntropyConfig().per_sample(scores, several).mean().item()
+    assert binary == pytest.approx(expected["bce"], rel=1e-6)
+    # The reference divides by the weights of the batch, ours by its videos.
+    norm = torch.tensor(weights)[hard].mean().item()
+    assert weighted.per_sample(scores, hard).mean().item() / norm == pytest.approx(
+        expected["ce_hard_weighted"], rel=1e-6
+    )

@@ -2,8 +2,14 @@ import numpy as np
 import pytest
 
 from kinoray.metrics import (
+    accuracy_interval,
+    average_precision,
+    calibration_error,
+    class_accuracies,
     classification_metrics,
     confusion_matrix,
+    mean_average_precision,
+    mean_average_precision_of_videos,
     mean_class_accuracy,
     ranked,
     top_k_accuracy,
@@ -49,3 +55,45 @@ def test_all_metrics_of_a_split():
         "top5": 1.0,
         "mean_class_accuracy": pytest.approx((1 + 1 + 0 + 0) / 4),
     }
+
+
+def test_a_class_without_videos_has_no_accuracy():
+    accuracies = class_accuracies(np.array([[3, 1, 0], [0, 0, 0], [1, 0, 1]]))
+    np.testing.assert_array_equal(accuracies, [0.75, np.nan, 0.5])
+
+
+def test_average_precision_by_hand():
+    targets = np.array([True, False, True, False])
+    assert average_precision(np.array([0.9, 0.8, 0.7, 0.1]), targets) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(np.array([0.5, 0.5, 0.5, 0.5]), targets) == 0.5
+    assert np.isnan(average_precision(np.ones(2), np.zeros(2, bool)))
+
+
+def test_mean_average_precision_leaves_out_what_has_no_positives():
+    scores = np.array([[0.9, 0.1, 0.3], [0.2, 0.8, 0.4]])
+    targets = np.array([[True, False, False], [True, True, False]])
+    assert mean_average_precision(scores, targets) == 1.0
+    videos = mean_average_precision_of_videos(scores, targets)
+    assert videos == pytest.approx((1 + (1 + 2 / 3) / 2) / 2)
+
+
+def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
+    probabilities = np.array([[0.8, 0.2]] * 10 + [[0.4, 0.6]] * 10)
+    labels = np.array([0] * 7 + [1] * 3 + [1] * 9 + [0])
+    assert calibration_error(probabilities, labels) == pytest.approx((0.1 + 0.3) / 2)
+    assert calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
+
+
+def test_the_interval_is_that_of_a_share():
+    is_right = np.arange(400) < 300
+    low, high = accuracy_interval(is_right)
+    half = 1.96 * np.sqrt(0.75 * 0.25 / 400)
+    assert (low, high) == pytest.approx((0.75 - half, 0.75 + half), abs=0.01)
+    assert accuracy_interval(is_right) == (low, high)
+
+
+def test_whole_sources_are_drawn():
+    """Twenty sources of twenty videos each, all right or all wrong, tell no more than twenty videos do."""
+    sources = np.repeat(np.arange(20), 20)
+    low, high = accuracy_interval(sources < 15, groups=sources)
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.75 * 0.25 / 20), abs=0.05)
