@@ -35,7 +35,7 @@ class DecodeError(DataError):
 
     Attributes:
         reason: a short word for tables and counters: ``missing``, ``denied``, ``empty``, ``unreadable``,
-            ``no_video``, ``damaged``.
+            ``no_video``, ``damaged``, ``slow`` (over its time), ``index`` (its packet index is of another file).
     """
 
     def __init__(self, message: str, reason: str = "damaged") -> None:

@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from io import BytesIO
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import av
 import numpy as np
-from av.stream import Discard, Disposition
-from av.video.frame import PictureType
 
 from kinoray.errors import DecodeError
-from kinoray.video.convert import Converter, quarter_turns
+from kinoray.video.container import StoredPackets, VideoFile
+from kinoray.video.convert import quarter_turns
+from kinoray.video.decoding import FrameDecoder, all_frames, wanted_frames
 from kinoray.video.files import open_video_file
-from kinoray.video.frames import Box, Frames
-from kinoray.video.packets import demux, read_table
+from kinoray.video.frames import Box, Frames, Planes, Shot
+from kinoray.video.limits import Deadline, Limits
+from kinoray.video.packets import PacketIndex, PacketTable, list_packets
+from kinoray.video.shots import Album
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from av import Packet, VideoFrame, VideoStream
-    from av.container import InputContainer
     from numpy.typing import ArrayLike, NDArray
 
-    from kinoray.video.packets import PacketTable
-
-# Only formats that hold their own pictures: a playlist could make us open other files and addresses.
-_FORMATS = (
-    "3g2,3gp,aiff,amv,apng,asf,avi,av1,dv,flv,gif,h261,h263,h264,hevc,ivf,live_flv,m4a,m4v,matroska,mj2,mjpeg,mov,mp4,"
-    "mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,swf,vc1,vob,webm,wtv,yuv4mpegpipe"
-)
-_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-# 16 times 4K; a header can claim any size and make the decoder allocate it.
-_MAX_PIXELS = 16 * 3840 * 2160
-# Pictures that no other refers to are marked as such, and leaving them out changes no other. Not so in AV1 and VP9,
-# nor in HEVC, where the mark holds for one temporal layer only.
-_SKIPPABLE_CODECS = {"h264", "mpeg4", "mpeg2video", "mpeg1video"}
-# Old AVIs hold titles in any encoding; PyAV 19 reads them without being told, and no longer takes the argument.
-_ENCODING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+# Containers round times to milliseconds: a frame is shown from half of one before its time on.
+_ROUNDING_SECONDS = 0.0005
+_LIMITS = Limits()
 
 
 class VideoReader:
@@ -51,8 +39,10 @@ class VideoReader:
     Args:
         source: a path, a URI that ``open_video_file`` knows, or the content.
         name: what messages call the video; the path where there is one.
-        max_missing: largest fraction of the frames asked for that may be undecodable; those are filled with the
-            nearest frame that came.
+        max_missing: largest fraction of a shot's frames that may be undecodable; those are filled with the nearest
+            frame that came.
+        index: of this very file, from ``packet_index``; nothing is then decoded and little is read at opening.
+        limits: what the video may cost.
 
     Attributes:
         num_frames: exact.
@@ -63,31 +53,43 @@ class VideoReader:
         pts_seconds: ``(num_frames,)``, when each frame is shown, from the start of the file.
         codec: FFmpeg's name ("h264").
         num_bytes: of the file.
-        num_filled: frames that the last ``read`` had to fill.
+        num_filled: frames that the last reading had to fill.
 
     Raises:
-        DecodeError: no such video, no pictures in it, or none of them can be decoded.
+        DecodeError: no such video, no pictures in it, none of them can be decoded, it is too slow, or the index is
+            another file's.
     """
 
-    def __init__(self, source: str | bytes | BinaryIO, *, name: str | None = None, max_missing: float = 0.1) -> None:
+    def __init__(
+        self,
+        source: str | bytes | BinaryIO,
+        *,
+        name: str | None = None,
+        max_missing: float = 0.1,
+        index: PacketIndex | None = None,
+        limits: Limits = _LIMITS,
+    ) -> None:
         self.name = name or (source if isinstance(source, str) else "video in memory")
         self._max_missing = max_missing
+        self._limits = limits
+        self._deadline = Deadline(self.name, limits.seconds)
         self.num_filled = 0
         if isinstance(source, str):
-            self._source = open_video_file(source)
-        else:
-            self._source = BytesIO(source) if isinstance(source, bytes) else source
-        self._open()
+            source = open_video_file(source, ranged=index is not None)
+        elif isinstance(source, bytes):
+            source = BytesIO(source)
+        self._file = VideoFile(source, self.name, limits, self._deadline)
         try:
-            self._table = self._read_table()
-            first = self._first_frame()
-            size = (first.height, first.width)
-            self.height, self.width = size[::-1] if quarter_turns(first) % 2 else size
-            self.pts_seconds = self._measure_times()
+            self._index = self._learn() if index is None else self._trust(index)
         except BaseException:
             self.close()
             raise
-        self.num_frames = len(self.pts_seconds)
+        self.codec = self._index.codec
+        self.num_bytes = self._index.num_bytes
+        self.height, self.width = self._index.height, self._index.width
+        self.fps = self._index.fps
+        self.num_frames = self._index.table.num_frames
+        self.pts_seconds = self._index.pts_seconds
         self.duration_seconds = self.num_frames / self.fps
 
     def __enter__(self) -> Self:
@@ -98,234 +100,189 @@ class VideoReader:
 
     def close(self) -> None:
         """Let go of the file and the decoder; a source that was given as an open file stays open."""
-        self._container.close()
+        self._file.close()
 
-    def read(self, indices: ArrayLike, *, crop: Box | None = None, size: tuple[int, int] | None = None) -> Frames:
-        """Decode frames.
+    def read(
+        self, indices: ArrayLike, *, crop: Box | None = None, size: tuple[int, int] | None = None, mirror: bool = False
+    ) -> Frames:
+        """Decode frames; see ``Shot`` for the arguments, and ``read_shots``."""
+        return self.read_shots([Shot(np.asarray(indices, np.int64).reshape(-1), crop, size, mirror)])[0]
 
-        Args:
-            indices: ``(T,)`` display indices, in any order, also repeated; each is decoded once.
-            crop: what to cut out of every picture, None for all of it.
-            size: ``(height, width)`` to resize the (cropped) pictures to, bilinear; None leaves them.
+    def read_shots(self, shots: Sequence[Shot]) -> list[Frames]:
+        """Decode the frames of several shots, each frame once.
 
         Raises:
             IndexError: an index is not one of the video's.
-            ValueError: the crop leaves the picture.
-            DecodeError: reason ``damaged``, more than ``max_missing`` of the frames cannot be decoded.
+            ValueError: a crop leaves the picture.
+            DecodeError: reason ``damaged``, more than ``max_missing`` of a shot's frames cannot be decoded; ``slow``;
+                ``index``, what was given as the video's index is another's.
         """
-        asked = self._checked_indices(indices)
-        self._check_crop(crop)
-        wanted, place = np.unique(asked, return_inverse=True)
-        converter = Converter((self.height, self.width), crop, size)
-        pictures = np.empty((len(wanted), *converter.shape), np.uint8)
-        rows = {int(index): row for row, index in enumerate(wanted)}
-        missing = dict(rows)
+        album = self._gather(shots, planes=False)
+        return [Frames(data, self.pts_seconds[shot.indices]) for shot, data in zip(shots, album.data, strict=True)]
+
+    def read_planes(self, shots: Sequence[Shot]) -> list[Planes]:
+        """Decode the frames of several shots as YUV planes; like ``read_shots`` otherwise.
+
+        Without a size, planes are native: the box is widened to whole samples of chroma.
+        """
+        album = self._gather(shots, planes=True)
+        return [
+            Planes(
+                data,
+                height=converter.height,
+                width=converter.width,
+                matrix=converter.matrix,
+                is_full_range=converter.is_full_range,
+                pts_seconds=self.pts_seconds[shot.indices],
+            )
+            for shot, data, converter in zip(shots, album.data, album.converters, strict=True)
+        ]
+
+    @property
+    def keyframes(self) -> NDArray[np.int64]:
+        """Display indices of the frames that can be decoded alone, ascending."""
+        return self._index.table.keyframes
+
+    def frames_at(self, seconds: ArrayLike) -> NDArray[np.int64]:
+        """Display indices of the frames that are shown at some times, the first or the last outside of the video.
+
+        Args:
+            seconds: from the start of the file, any shape.
+        """
+        times = np.asarray(seconds, np.float64) + _ROUNDING_SECONDS
+        after: NDArray[np.int64] = np.searchsorted(self.pts_seconds, times, side="right")
+        return np.clip(after - 1, 0, self.num_frames - 1)
+
+    def packet_index(self) -> PacketIndex:
+        """What opening this video another time need not find out again."""
+        return self._index
+
+    def _learn(self) -> PacketIndex:
+        """Demux the whole stream and decode its first frame; where frames must be counted, decode all."""
+        file = self._file
+        table, kept = self._list_packets()
+        if self._is_reordered_in_secret(table) and file.reopen_thoroughly():
+            table, kept = self._list_packets()
+        if not len(table):
+            raise DecodeError(f"{self.name}: its video stream is empty", "damaged")
+        self._decoder = self._start_decoder(table, kept)
+        first: VideoFrame | None = None
+        if table.is_doubtful:
+            numbers: list[int | None] = []
+            for frame in self._decoder.all():
+                first = first or frame
+                numbers.append(frame.pts)
+            table = table.showing(numbers)
+        else:
+            entry = table.entry(int(table.shown[0]))
+            # Where it is likely that frames will be wanted which are decoded from there, the first one comes along.
+            num_from_there = next((key for key in table.keys.tolist() if key > entry), len(table)) - entry
+            first = self._decoder.begin(entry, may_go_on=2 * num_from_there > len(table))
+        if first is None:
+            raise DecodeError(f"{self.name}: none of its {len(table)} packets can be decoded", "damaged")
+        is_turned = quarter_turns(first) % 2 == 1
+        return PacketIndex(
+            num_bytes=file.num_bytes,
+            codec=file.codec,
+            height=first.width if is_turned else first.height,
+            width=first.height if is_turned else first.width,
+            fps=_frame_rate(table, file.tick_seconds, file.stated_fps),
+            tick_seconds=file.tick_seconds,
+            start_seconds=file.start_seconds,
+            # The h264 decoder forgets on a seek which encoder made the stream, and 4:4:4 of older x264 needs that.
+            from_start=file.codec == "h264" and "444" in self._decoder.pixel_format,
+            table=table,
+        )
+
+    def _trust(self, index: PacketIndex) -> PacketIndex:
+        file = self._file
+        if (index.num_bytes, index.codec) != (file.num_bytes, file.codec):
+            raise DecodeError(
+                f"{self.name}: its index, got one of {index.num_bytes} bytes of {index.codec}; the video has "
+                f"{file.num_bytes} of {file.codec}; run jobs/prepare.py again",
+                "index",
+            )
+        if self._is_reordered_in_secret(index.table):
+            file.reopen_thoroughly()
+        self._decoder = self._start_decoder(index.table, [], at=0)
+        return index
+
+    def _is_reordered_in_secret(self, table: PacketTable) -> bool:
+        """Whether frames are reordered and the header does not tell: the decoder would drop some at first."""
+        return not self._file.decoder.has_b_frames and bool((np.diff(table.shown) < 0).any())
+
+    def _list_packets(self) -> tuple[PacketTable, list[Packet[VideoStream]]]:
+        file = self._file
+        return list_packets(
+            file.demux(),
+            format_name=file.format_name,
+            codec=file.codec,
+            has_b_frames=file.decoder.has_b_frames,
+            max_kept_bytes=self._limits.num_bytes_kept,
+        )
+
+    def _start_decoder(
+        self, table: PacketTable, kept: list[Packet[VideoStream]], *, at: int | None = None
+    ) -> FrameDecoder:
+        def kept_since(first: int) -> Iterator[Packet[VideoStream]]:
+            return islice(kept, first, None)
+
+        stored = StoredPackets(self._file, self.name, table, at=len(table) if at is None else at)
+        packets = kept_since if kept else stored.since
+        return FrameDecoder(
+            self._file.decoder, self._file.codec, packets, len(table), self._deadline, may_skip=table.may_skip
+        )
+
+    def _gather(self, shots: Sequence[Shot], *, planes: bool) -> Album:
+        """Fill the pictures of some shots."""
+        self._deadline.restart()
+        for shot in shots:
+            self._check(shot)
+        album = Album(shots, (self.height, self.width), planes=planes)
+        index = self._index
+        wanted = wanted_frames(
+            self._decoder, index.table, list(album.due), codec=index.codec, from_start=index.from_start
+        )
         # The second round is for frames that come only when the decoder has seen all of the stream before them.
+        rounds = chain(wanted, all_frames(self._decoder, index.table)) if album.due else ()
         try:
-            for frames in (self._decode_wanted(rows), self._decode_linear()):
-                if not missing:
+            for number, frame in rounds:
+                album.take(number, frame)
+                if not album.due:
                     break
-                for index, frame in frames:
-                    row = missing.pop(index, None)
-                    if row is not None:
-                        converter.convert(frame, pictures[row])
-                        if not missing:
-                            break
         except av.FFmpegError as error:
             raise DecodeError(f"{self.name}: its pictures cannot be read ({error})", "damaged") from error
-        self._fill(pictures, list(missing.values()), wanted)
-        if not np.array_equal(place, np.arange(len(wanted))):
-            pictures = pictures[place]
-        return Frames(pictures, self.pts_seconds[asked])
+        self.num_filled = len(album.due)
+        if album.due:
+            num_missing, num_wanted = album.most_missing()
+            if num_missing > self._max_missing * num_wanted or num_missing == num_wanted:
+                raise DecodeError(
+                    f"{self.name}: {num_missing} of {num_wanted} frames cannot be decoded; "
+                    f"at most {self._max_missing:.0%} may be filled with their neighbours",
+                    "damaged",
+                )
+            album.fill()
+        return album
 
-    @cached_property
-    def fps(self) -> float:
-        """Average frames per second: the container's word where the timestamps bear it out."""
-        stated = float(self._stream.average_rate or self._stream.guessed_rate or 0)
-        pts = [self._table.pts[number] for number in self._table.shown]
-        if len(pts) > 1 and pts[0] is not None and pts[-1] is not None:
-            measured = (len(pts) - 1) / ((pts[-1] - pts[0]) * float(self._time_base))
-            return stated if abs(stated - measured) < 0.01 * measured else measured
-        return stated or 1.0
-
-    def _open(self) -> None:
-        source = f"file:{self._source}" if isinstance(self._source, str) else self._source
-        if not isinstance(source, str) and source.seekable():
-            source.seek(0)
-        try:
-            self._container: InputContainer = av.open(source, "r", options=_OPTIONS, **_ENCODING)
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeError(f"{self.name}: not a video that FFmpeg can open ({error})", "unreadable") from error
-        stream = self._container.streams.best("video")
-        if stream is None or Disposition.attached_pic in stream.disposition:
-            self._container.close()
-            raise DecodeError(f"{self.name}: there is no video stream in it", "no_video")
-        if stream.codec_context is None or stream.time_base is None:
-            self._container.close()
-            raise DecodeError(f"{self.name}: FFmpeg has no decoder for its video stream", "unreadable")
-        for other in self._container.streams:
-            if other is not stream:
-                other.discard = Discard.all
-        self._stream = stream
-        self._time_base = stream.time_base
-        self._decoder = stream.codec_context
-        self._decoder.thread_type = "NONE"  # one video per thread costs the least CPU time
-        self._decoder.thread_count = 1
-        self._decoder.options = {"max_pixels": str(_MAX_PIXELS)}
-        self.codec: str = self._decoder.codec.canonical_name
-        self.num_bytes: int = self._container.size
-
-    def _read_table(self) -> PacketTable:
-        table = read_table(
-            demux(self._container, self._stream),
-            format_name=self._container.format.name,
-            codec=self.codec,
-            has_b_frames=self._decoder.has_b_frames,
-        )
-        if not table.pts:
-            raise DecodeError(f"{self.name}: its video stream is empty", "damaged")
-        return table
-
-    def _first_frame(self) -> VideoFrame:
-        """The first frame that can be decoded; where frames must be counted, this is where it is done."""
-        first = None
-        if self._table.is_doubtful:
-            times: list[int | None] = []
-            for frame in self._decode(0, len(self._table.pts)):
-                first = first or frame
-                times.append(frame.pts)
-            self._num_counted = len(times)
-            self._table.show(times)
-        else:
-            number = self._table.shown[0]
-            entry = self._table.runs([number], from_start=False)[0].first
-            first = next(self._decode(entry, number + 1), None) or next(self._decode(0, len(self._table.pts)), None)
-        if first is None:
-            raise DecodeError(f"{self.name}: none of its {len(self._table.pts)} packets can be decoded", "damaged")
-        return first
-
-    def _measure_times(self) -> NDArray[np.float64]:
-        if not self._table.is_timed:
-            return np.arange(self._num_counted) / self.fps
-        pts = np.array([self._table.pts[number] for number in self._table.shown], np.float64)
-        times: NDArray[np.float64] = pts * float(self._time_base)
-        start_seconds = float((self._container.start_time or 0) / av.time_base)
-        return times - min(float(times[0]), start_seconds)
-
-    def _checked_indices(self, indices: ArrayLike) -> NDArray[np.int64]:
-        asked = np.asarray(indices, dtype=np.int64).reshape(-1)
-        outside = asked[(asked < 0) | (asked >= self.num_frames)]
+    def _check(self, shot: Shot) -> None:
+        outside = shot.indices[(shot.indices < 0) | (shot.indices >= self.num_frames)]
         if outside.size:
             raise IndexError(
                 f"{self.name}: frame index, got {outside[0]}; the video has {self.num_frames} frames, "
                 f"0 to {self.num_frames - 1}"
             )
-        return asked
-
-    def _check_crop(self, crop: Box | None) -> None:
+        crop = shot.crop
         if crop is None:
             return
         bottom, right = crop.top + crop.height, crop.left + crop.width
         if min(crop.top, crop.left, crop.height - 1, crop.width - 1) < 0 or bottom > self.height or right > self.width:
             raise ValueError(f"{self.name}: crop, got {crop}; it lies within {self.height} x {self.width} pixels")
 
-    def _fill(self, pictures: NDArray[np.uint8], missing: list[int], wanted: NDArray[np.int64]) -> None:
-        """Copy to every missing row of ``pictures`` the row of the nearest index that came."""
-        self.num_filled = len(missing)
-        if not missing:
-            return
-        if len(missing) > self._max_missing * len(wanted) or len(missing) == len(wanted):
-            raise DecodeError(
-                f"{self.name}: {len(missing)} of {len(wanted)} frames cannot be decoded; "
-                f"at most {self._max_missing:.0%} may be filled with their neighbours",
-                "damaged",
-            )
-        came = np.setdiff1d(np.arange(len(wanted)), missing)
-        for row in missing:
-            pictures[row] = pictures[came[np.argmin(np.abs(wanted[came] - wanted[row]))]]
 
-    def _decode_wanted(self, indices: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """Frames with their display indices, run by run; others than the wanted ones may come along."""
-        if not self._table.is_timed:
-            yield from self._decode_linear()
-            return
-        shown = self._table.shown
-        index_of = {shown[index]: index for index in indices}
-        at_pts = {self._table.pts[number]: index for number, index in index_of.items()}
-        # The h264 decoder forgets on a seek which encoder made the stream, and 4:4:4 of older x264 needs that.
-        is_bound = self.codec == "h264" and "444" in (self._decoder.pix_fmt or "")
-        for run in self._table.runs(sorted(index_of), from_start=is_bound):
-            due = set(run.wanted)
-            # H.264 also marks as keyframes the points from which pictures are refreshed bit by bit, and what is
-            # decoded from there is wrong at first: only a whole picture at the entry makes the others exact.
-            entry_pts = self._table.pts[run.first] if run.first and self.codec == "h264" else None
-            for frame in self._decode(run.first, run.wanted[-1] + 1, due):
-                if entry_pts is not None and frame.pts is not None and frame.pts >= entry_pts:
-                    if frame.pts > entry_pts or frame.pict_type != PictureType.I:
-                        break
-                    entry_pts = None
-                index = at_pts.get(frame.pts)
-                if index is not None:
-                    yield index, frame
-                    due.discard(shown[index])
-                    if not due:
-                        break
-
-    def _decode_linear(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Every frame that the decoder gives for the whole stream, with its display index."""
-        at_pts = {self._table.pts[number]: index for index, number in enumerate(self._table.shown)}
-        for count, frame in enumerate(self._decode(0, len(self._table.pts))):
-            index = at_pts.get(frame.pts) if self._table.is_timed else count
-            if index is not None:
-                yield index, frame
-
-    def _decode(self, first: int, stop: int, wanted: Iterable[int] = ()) -> Iterator[VideoFrame]:
-        """Decode packets ``first`` to ``stop - 1``; given the wanted ones, skip others that none refers to."""
-        packets = self._packets(first, stop)
-        decoder = self._decoder
-        decoder.flush_buffers()
-        needed = set(wanted)
-        may_skip = bool(needed) and self.codec in _SKIPPABLE_CODECS
-        decoder.skip_frame = "DEFAULT"
-        is_skipping = False
-        for number, packet in enumerate(packets, first):
-            if may_skip and is_skipping == (number in needed):
-                is_skipping = not is_skipping
-                decoder.skip_frame = "NONREF" if is_skipping else "DEFAULT"
-            try:
-                yield from decoder.decode(packet)
-            except av.FFmpegError:
-                continue  # a damaged picture: what does not come is counted by the reader
-        try:
-            yield from decoder.decode(None)
-        except av.FFmpegError:
-            return
-
-    def _packets(self, first: int, stop: int) -> Iterator[Packet[VideoStream]]:
-        if self._table.kept:
-            return islice(self._table.kept, first, stop)
-        if first and (packets := self._seek(first)) is not None:
-            return islice(packets, stop - first)
-        self._container.close()
-        self._open()
-        return islice(demux(self._container, self._stream), first, stop)
-
-    def _seek(self, first: int) -> Iterator[Packet[VideoStream]] | None:
-        """Packets from number ``first`` on, or None where the container cannot be brought to or before it."""
-        target = self._table.dts[first]
-        target = self._table.pts[first] if target is None else target
-        if target is None:
-            return None
-        self._container.seek(target, stream=self._stream)
-        packets = demux(self._container, self._stream)
-        landed = next(packets, None)
-        if landed is None:
-            return None
-        number = self._number_of_pts.get(landed.pts)
-        if number is None or number > first:
-            return None
-        return islice(chain([landed], packets), first - number, None)
-
-    @cached_property
-    def _number_of_pts(self) -> dict[int | None, int]:
-        return {pts: number for number, pts in enumerate(self._table.pts)}
+def _frame_rate(table: PacketTable, tick_seconds: float, stated_fps: float) -> float:
+    """Average frames per second: the container's word where the timestamps bear it out."""
+    if table.is_timed and table.num_frames > 1:
+        ticks = table.pts[table.shown[-1]] - table.pts[table.shown[0]]
+        measured = (table.num_frames - 1) / (float(ticks) * tick_seconds)
+        return stated_fps if abs(stated_fps - measured) < 0.01 * measured else measured
+    return stated_fps or 1.0

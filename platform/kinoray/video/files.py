@@ -1,42 +1,91 @@
-"""Where the bytes of a video come from: local paths, and whatever file systems pyarrow speaks."""
+"""Where the bytes of a video come from: local paths, object stores, web servers."""
 
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
+from typing import BinaryIO, cast
 
 from pyarrow import ArrowException
-from pyarrow.fs import FileSystem
 
 from kinoray.errors import DecodeError
+from kinoray.video.ranged import RangedFile
+from kinoray.video.stores import is_denied, is_missing, local_path, open_stored
+from kinoray.video.web import open_web
 
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# A file of which everything is read comes soonest in one request; larger ones are read in pieces to bound memory.
+WHOLE_BYTES = 64 << 20
+# Of which little is read: three or four requests and 2 MB (see ranged.py) cost as much as 3 to 6 MB in one request,
+# at 30 ms and 20 to 60 MB/s, and at 5 ms and 200 MB/s.
+RANGED_WHOLE_BYTES = 4 << 20
+
+_WEB = ("http://", "https://")
+_SCHEMES = "s3://, gs://, abfs://, hdfs://, http(s)://, file:// or a path"
 
 
-def open_video_file(path: str) -> str | BinaryIO:
+def open_video_file(path: str, *, ranged: bool = False) -> str | BinaryIO:
     """Make a path or URI ready for reading.
 
     A local path (or ``file://``) is checked and stays a path, so that FFmpeg reads only what it needs; an object in
-    a store (``s3://bucket/key``, ``gs://...``) is fetched whole, in one request. What follows a ``?`` are options of
-    the file system, as pyarrow defines them.
+    a store (``s3://bucket/key``, ``gs://...``, ``https://...``) is fetched whole, in one request, or if it is large
+    read in pieces as they are needed. What follows a ``?`` are options of the file system, as pyarrow defines them.
+
+    Args:
+        path: or URI.
+        ranged: whether little of the file will be read, as with a packet index: pieces pay from smaller files on.
 
     Raises:
-        DecodeError: reason ``missing``, ``denied``, ``empty`` or ``unreadable``.
+        DecodeError: reason ``missing``, ``denied``, ``empty`` or ``unreadable``; so may reading what was opened.
     """
+    with named_failures(path):
+        local = local_path(path)
+        if local is not None:
+            return _check_local(local)
+        whole_bytes = RANGED_WHOLE_BYTES if ranged else WHOLE_BYTES
+        stored = open_web(path, whole_bytes) if path.startswith(_WEB) else open_stored(path, whole_bytes)
+    if stored.num_bytes == 0:
+        raise _empty(path)
+    if stored.content is not None:
+        return BytesIO(stored.content)
+
+    def read_at(num_bytes: int, offset: int) -> bytes:
+        with named_failures(path):
+            return stored.read_at(num_bytes, offset)
+
+    return cast("BinaryIO", RangedFile(read_at, stored.num_bytes))
+
+
+@contextmanager
+def named_failures(path: str) -> Iterator[None]:
+    """Turn what file systems raise into a DecodeError that names the path, without any password in it."""
+    shown = without_passwords(path)
     try:
-        if not _URI.match(path):
-            return _check_local(path)
-        if path.startswith("file://"):
-            return _check_local(unquote(urlsplit(path).path))
-        return _fetch(path)
+        yield
     except FileNotFoundError as error:
-        raise DecodeError(f"{path}: no such file", "missing") from error
+        raise DecodeError(f"{shown}: no such file", "missing") from error
     except PermissionError as error:
-        raise DecodeError(f"{path}: no permission to read it", "denied") from error
+        raise DecodeError(f"{shown}: no permission to read it", "denied") from error
     except (OSError, ArrowException, ValueError) as error:
-        raise _store_error(path, error) from error
+        text = str(error)
+        if "Unrecognized filesystem type" in text:
+            message = f"{shown}: where it lies, got an unknown scheme; it should be {_SCHEMES}"
+            raise DecodeError(message, "unreadable") from None
+        # Of a URI with a password the text may quote any part.
+        told = "the reason may hold the password" if "://***@" in shown else without_passwords(text)
+        if is_denied(text):
+            raise DecodeError(f"{shown}: no permission to read it ({told})", "denied") from None
+        if is_missing(text):
+            raise DecodeError(f"{shown}: no such file ({told})", "missing") from None
+        raise DecodeError(f"{shown}: cannot be fetched ({told})", "unreadable") from None
+
+
+def without_passwords(text: str) -> str:
+    """A text whose URIs hold no password, secret key or signature: messages are read by everyone who sees the run."""
+    text = re.sub(r"s3://[^/@\s:]+:[^@\s]+@", "s3://***@", text)  # its secret keys hold slashes
+    text = re.sub(r"://[^/@\s]*:[^/@\s]*@", "://***@", text)
+    return re.sub(r"(?i)([?&][^=&\s]*(?:signature|sig|token|secret|password|credential|key)=)[^&\s]+", r"\1***", text)
 
 
 def _check_local(path: str) -> str:
@@ -44,28 +93,9 @@ def _check_local(path: str) -> str:
         raise DecodeError(f"{path}: not a regular file", "unreadable")
     with Path(path).open("rb") as file:
         if not file.read(1):
-            raise DecodeError(f"{path}: the file is empty", "empty")
+            raise _empty(path)
     return path
 
 
-def _fetch(uri: str) -> BytesIO:
-    location, _, options = uri.partition("?")
-    scheme, _, rest = location.partition("://")
-    bucket, _, key = rest.partition("/")
-    # Only the bucket is parsed as a URI: keys hold blanks, '#' and '%' that are meant as they stand.
-    filesystem, root = FileSystem.from_uri(f"{scheme}://{bucket}{'?' + options if options else ''}")
-    with filesystem.open_input_file(f"{root.rstrip('/')}/{key}") as file:
-        content = file.read()
-    if not content:
-        raise DecodeError(f"{uri}: the file is empty", "empty")
-    return BytesIO(content)
-
-
-def _store_error(path: str, error: Exception) -> DecodeError:
-    """Stores report most failures as a plain OSError whose text alone tells what happened."""
-    text = str(error)
-    if re.search(r"ACCESS_DENIED|AccessDenied|Forbidden|HTTP status 40[13]", text, re.IGNORECASE):
-        return DecodeError(f"{path}: no permission to read it ({text})", "denied")
-    if re.search(r"NO_SUCH|NoSuch|NotFound|does not exist|HTTP status 404", text, re.IGNORECASE):
-        return DecodeError(f"{path}: no such file ({text})", "missing")
-    return DecodeError(f"{path}: cannot be fetched ({text})", "unreadable")
+def _empty(path: str) -> DecodeError:
+    return DecodeError(f"{without_passwords(path)}: the file is empty", "empty")

@@ -134,6 +134,8 @@ class ClipSampling(SamplingConfig):
     """T, frames of a clip."""
     frame_interval: NumFrames = 1
     """From one frame of a clip to the next."""
+    max_frame_interval: NumFrames | None = None
+    """In training, draw the interval from ``frame_interval`` to this, both included; one for all clips of a view."""
     num_clips: NumClips = 1
     """M, clips of a video."""
     out_of_bound: OutOfBound = "loop"
@@ -141,19 +143,31 @@ class ClipSampling(SamplingConfig):
     twice: bool = False
     """In tests, take twice as many clips."""
     jitter: bool = False
-    """In training, move every frame by a random part of ``frame_interval``."""
+    """In training, move every frame by a random part of the interval."""
     keep_tail: bool = False
     """In training, let the last clip reach the end of the video where the clips' intervals are no whole frames."""
+
+    @model_validator(mode="after")
+    def _intervals_are_ordered(self) -> Self:
+        if self.max_frame_interval is not None and self.max_frame_interval < self.frame_interval:
+            raise ValueError(
+                f"max_frame_interval, got {self.max_frame_interval}; it should be at least frame_interval "
+                f"({self.frame_interval})"
+            )
+        return self
 
     def indices(self, num_frames: int, fps: float, rng: np.random.Generator | None) -> Indices:
         check_not_empty(num_frames)
         stretch = fps / self.target_fps if self.target_fps is not None and self.per == "frames" else None
-        steps, span = self._steps(stretch, is_training=rng is not None)
+        interval = self.frame_interval
+        if rng is not None and self.max_frame_interval is not None:
+            interval = int(rng.integers(interval, self.max_frame_interval + 1))
+        steps, span = self._steps(interval, stretch, is_training=rng is not None)
         if rng is not None:
             draw = random_offsets_to_the_end if self.keep_tail else random_offsets
             starts = draw(num_frames, span, self.num_clips, rng)
             if self.jitter:
-                steps = steps + rng.integers(self.frame_interval, size=(self.num_clips, self.clip_len))
+                steps = steps + rng.integers(interval, size=(self.num_clips, self.clip_len))
         elif self.clip_len == 1:
             starts = centre_offsets(num_frames, self.num_clips, twice=self.twice)
         else:
@@ -161,19 +175,20 @@ class ClipSampling(SamplingConfig):
             starts = spread_offsets(num_frames, span, self.num_clips, twice=self.twice, whole_steps=whole_steps)
         return place_clips(starts, steps, num_frames, self.out_of_bound)
 
-    def _steps(self, stretch: float | None, *, is_training: bool) -> tuple[Indices, float]:
+    def _steps(self, interval: int, stretch: float | None, *, is_training: bool) -> tuple[Indices, float]:
         """``(T,)`` steps from a clip's start to its frames, and the frames that its start has to leave for it.
 
         Args:
-            stretch: stored frames for each of the clip's; None to take frames exactly ``frame_interval`` apart.
+            interval: from one frame of a clip to the next.
+            stretch: stored frames for each of the clip's; None to take frames exactly ``interval`` apart.
             is_training: the reference leaves room after a clip's last frame in training, and none in tests.
         """
-        num_frames = self.clip_len * self.frame_interval
+        num_frames = self.clip_len * interval
         if stretch is not None:
             span = max(num_frames * stretch, 1.0)
             return np.linspace(0, span - 1, self.clip_len).astype(np.int64), span
-        steps = np.arange(self.clip_len) * self.frame_interval
-        return steps, num_frames if is_training else num_frames - self.frame_interval + 1
+        steps = np.arange(self.clip_len) * interval
+        return steps, num_frames if is_training else num_frames - interval + 1
 
 
 class SegmentSampling(SamplingConfig):

@@ -1,4 +1,5 @@
 import struct
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 
 from kinoray.errors import DecodeError
-from kinoray.video import packets
+from kinoray.video import decoding
 from kinoray.video.decode import VideoReader
-from kinoray.video.frames import Box
+from kinoray.video.frames import Box, Shot
+from kinoray.video.limits import Limits
+from kinoray.video.packets import PacketIndex
 
 MANY = [[59, 3, 3, 17, 40, 0, 25], [0], [59], list(range(60)), [12, 11, 24, 23], []]
 
@@ -99,14 +102,153 @@ def test_bytes_and_open_files(movie, indices_of):
     assert not file.closed
 
 
-def test_packets_too_large_to_keep_are_read_again(movie, tmp_path, write_video, indices_of, monkeypatch):
-    monkeypatch.setattr(packets, "KEPT_BYTES", 100)
-    ts = write_video(tmp_path / "movie.ts")
-    content = Path(movie).read_bytes()
-    for source in (movie, ts, content, write_video(tmp_path / "movie.mkv"), write_video(tmp_path / "movie.avi")):
-        with VideoReader(source) as video:
+def copies_of(movie, folder, write_video):
+    """The movie in every kind of container, one of them in memory."""
+    names = ("movie.ts", "movie.mkv", "movie.avi", "movie.flv", "movie.h264")
+    return [movie, Path(movie).read_bytes(), *(write_video(folder / name, codec="libx264") for name in names)]
+
+
+def test_packets_too_large_to_keep_are_read_again(movie, tmp_path, write_video, indices_of):
+    for source in copies_of(movie, tmp_path, write_video):
+        with VideoReader(source, limits=Limits(num_bytes_kept=100)) as video:
             for indices in MANY:
                 assert indices_of(video.read(indices)) == indices
+
+
+def test_an_index_takes_the_place_of_demuxing_and_decoding(movie, tmp_path, write_video, indices_of, monkeypatch):
+    for source in copies_of(movie, tmp_path, write_video):
+        with VideoReader(source) as video:
+            packed = video.packet_index().to_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(decoding.FrameDecoder, "begin", None)
+            patch.setattr("kinoray.video.decode.list_packets", None)
+            indexed = VideoReader(source, index=PacketIndex.from_bytes(packed))
+        with indexed:
+            facts = ("num_frames", "fps", "width", "height", "duration_seconds", "codec", "num_bytes")
+            assert [getattr(indexed, fact) for fact in facts] == [getattr(video, fact) for fact in facts]
+            np.testing.assert_array_equal(indexed.pts_seconds, video.pts_seconds)
+            np.testing.assert_array_equal(indexed.keyframes, video.keyframes)
+            for indices in MANY:
+                assert indices_of(indexed.read(indices)) == indices
+
+
+@pytest.mark.parametrize("with_index", [False, True])
+def test_an_mp4_whose_header_tells_too_little_is_looked_into(movie, indices_of, monkeypatch, with_index):
+    with VideoReader(movie) as video:
+        index = video.packet_index() if with_index else None
+    monkeypatch.setattr(VideoReader, "_is_reordered_in_secret", lambda *_: True)
+    opened = []
+    plain = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **how: opened.append(how["options"]) or plain(*args, **how))
+    with VideoReader(movie, index=index) as video:
+        assert ["skip_frame" in options for options in opened] == [True, False]
+        for indices in MANY:
+            assert indices_of(video.read(indices)) == indices
+
+
+def test_with_an_index_little_is_read(tmp_path, write_video, indices_of):
+    path = write_video(tmp_path / "long.avi", 80, size=(96, 128), codec="rawvideo")
+    with VideoReader(path) as video:
+        index = video.packet_index()
+
+    class Counting(BytesIO):
+        num_read = 0
+
+        def read(self, size=-1):
+            content = super().read(size)
+            self.num_read += len(content)
+            return content
+
+    file = Counting(Path(path).read_bytes())
+    with VideoReader(file, index=index) as video:
+        assert indices_of(video.read([60])) == [60]
+    assert file.num_read < 0.2 * index.num_bytes
+
+
+def test_another_videos_index_is_refused(movie, tmp_path, write_video):
+    with VideoReader(movie) as video:
+        index = video.packet_index()
+    with pytest.raises(DecodeError, match=r"its index, got one of \d+ bytes .* run jobs/prepare.py again") as caught:
+        VideoReader(write_video(tmp_path / "other.mp4", 59), index=index)
+    assert caught.value.reason == "index"
+    moved = replace(index, table=replace(index.table, pts=index.table.pts + 1))
+    with (
+        VideoReader(movie, index=moved) as video,
+        pytest.raises(DecodeError, match="its packets are not those of its index") as caught,
+    ):
+        video.read([30])
+    assert caught.value.reason == "index"
+
+
+def test_shots_are_read_together(movie, indices_of, monkeypatch):
+    num_decoded = []
+    plain = decoding.FrameDecoder._decoded
+    monkeypatch.setattr(decoding.FrameDecoder, "_decoded", lambda *args: num_decoded.append(1) or plain(*args))
+    box = Box(6, 10, 20, 30)
+    shots = [
+        Shot(np.array([30, 31, 30])),
+        Shot(np.array([31, 29]), crop=box, size=(10, 15), mirror=True),
+        Shot(np.array([29, 31])),
+        Shot(np.array([], np.int64), size=(8, 8)),
+    ]
+    with VideoReader(movie) as video:
+        alone = [video.read(shot.indices, crop=shot.crop, size=shot.size, mirror=shot.mirror) for shot in shots]
+        num_decoded.clear()
+        together = video.read_shots(shots)
+        assert len(num_decoded) <= 12
+        num_decoded.clear()
+        assert video.read_shots([]) == []
+        assert num_decoded == []
+    assert [indices_of(frames) for frames in together[::2]] == [[30, 31, 30], [29, 31]]
+    assert together[1].data.shape == (2, 10, 15, 3)
+    assert together[3].data.shape == (0, 8, 8, 3)
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
+        np.testing.assert_array_equal(one.pts_seconds, other.pts_seconds)
+
+
+def test_planes_are_the_decoders_own(movie):
+    expected, _ = decode_all(movie)
+    with VideoReader(movie) as video:
+        whole, part = video.read_planes([Shot(np.array([7, 40, 7])), Shot(np.array([40]), crop=Box(2, 4, 6, 10))])
+    native = expected[40].to_ndarray(format="yuv420p")
+    assert (whole.height, whole.width, whole.is_full_range, len(whole)) == (48, 64, False, 3)
+    np.testing.assert_array_equal(whole.data[1], native.reshape(-1))
+    np.testing.assert_array_equal(whole.data[0], whole.data[2])
+    np.testing.assert_allclose(whole.pts_seconds, [7 / 25, 40 / 25, 7 / 25])
+    assert part.data.shape == (1, 6 * 10 + 2 * 3 * 5)
+    np.testing.assert_array_equal(part.data[0, :60].reshape(6, 10), native[2:8, 4:14])
+
+
+def test_keyframes_can_be_decoded_alone(movie, indices_of, monkeypatch):
+    num_decoded = []
+    plain = decoding.FrameDecoder._decoded
+    with VideoReader(movie) as video:
+        assert video.keyframes.tolist() == [0, 12, 24, 36, 48]
+        monkeypatch.setattr(decoding.FrameDecoder, "_decoded", lambda *args: num_decoded.append(1) or plain(*args))
+        assert indices_of(video.read(video.keyframes[1:])) == [12, 24, 36, 48]
+        assert len(num_decoded) == 4
+
+
+def test_frames_at_times(movie):
+    with VideoReader(movie) as video:
+        seconds = [[-1, 0, 0.0399, 0.04], [0.0396, 1.0, 2.36, 99]]
+        assert video.frames_at(seconds).tolist() == [[0, 0, 1, 1], [1, 25, 59, 59]]
+        assert video.frames_at(0.5) == 12
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_time_is_limited(movie, index):
+    with VideoReader(movie) as video:
+        table = video.packet_index() if index else None
+        with pytest.raises(DecodeError, match=r"^movie: not read within 0 seconds") as caught:
+            VideoReader(movie, name="movie", index=table, limits=Limits(seconds=0.0)).read([40])
+    assert caught.value.reason == "slow"
+
+
+def test_pictures_are_limited(movie):
+    with pytest.raises(DecodeError, match="none of its 60 packets can be decoded"):
+        VideoReader(movie, limits=Limits(num_pixels=1000))
 
 
 def turn_file(path, turned_path, degrees):

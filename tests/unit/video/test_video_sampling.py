@@ -173,6 +173,26 @@ def test_jitter_moves_each_frame_in_training_only():
     assert (by != by[:, :, :1]).any()
 
 
+def test_the_interval_is_drawn_from_its_range_in_training_only():
+    sampling = ClipSampling(clip_len=3, frame_interval=2, max_frame_interval=4, num_clips=2)
+    drawn = [np.diff(sampling.indices(100, 25.0, rng(seed)), axis=1) for seed in range(300)]
+    assert all(len(np.unique(steps)) == 1 for steps in drawn)
+    counts = np.bincount([steps[0, 0] for steps in drawn])
+    assert len(counts) == 5
+    assert counts[2:].min() > 75
+    fixed = ClipSampling(clip_len=3, frame_interval=2, num_clips=2)
+    np.testing.assert_array_equal(sampling.indices(100, 25.0, None), fixed.indices(100, 25.0, None))
+    with pytest.raises(ValidationError, match=r"max_frame_interval, got 2; it should be at least frame_interval \(3\)"):
+        ClipSampling(clip_len=3, frame_interval=3, max_frame_interval=2)
+
+
+def test_a_drawn_interval_leaves_room_for_its_clip():
+    sampling = ClipSampling(clip_len=5, frame_interval=1, max_frame_interval=4)
+    for seed in range(200):
+        indices = sampling.indices(20, 25.0, rng(seed))[0]
+        assert (np.diff(indices) > 0).all()
+
+
 def test_segments_in_tests_are_the_middles_and_twice_adds_the_firsts():
     assert SegmentSampling(num_segments=4).indices(40, 30.0, None).tolist() == [[5, 15, 25, 35]]
     twice = SegmentSampling(num_segments=4, twice=True).indices(40, 30.0, None)

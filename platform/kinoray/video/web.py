@@ -1,0 +1,84 @@
+"""Files on web servers, http:// and https://."""
+
+import time
+from collections.abc import Callable
+from http.client import HTTPException, HTTPResponse
+from string import punctuation
+from typing import TypeVar
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+from kinoray.video.ranged import StoredFile
+
+_T = TypeVar("_T")
+_TIMEOUT_SECONDS = 20.0
+_WAITS_SECONDS = (0.2, 0.6, 1.8)
+# Timed out, too many requests, broken, bad gateway, busy, gateway timed out: the next try may do better.
+_PASSING = {408, 429, 500, 502, 503, 504}
+_PARTIAL = 206
+_NO_SUCH_RANGE = 416
+
+
+def open_web(url: str, whole_bytes: int) -> StoredFile:
+    """Open a file and fetch it, in the same request, if it has at most ``whole_bytes`` or comes only whole.
+
+    Raises:
+        OSError: it cannot be had, after a few tries where that may pass.
+    """
+
+    def fetch() -> StoredFile:
+        try:
+            response = _request(url, 0, None)
+        except HTTPError as error:
+            if error.code == _NO_SUCH_RANGE:  # of an empty file there is no first byte
+                error.close()
+                return StoredFile(0, b"", read_at)
+            raise
+        with response:
+            total = response.headers.get("Content-Range", "").rpartition("/")[2]
+            if response.status == _PARTIAL and total.isdigit() and int(total) > whole_bytes:
+                return StoredFile(int(total), None, read_at)
+            content = response.read()
+        return StoredFile(len(content), content, read_at)
+
+    def read_at(num_bytes: int, offset: int) -> bytes:
+        def fetch_part() -> bytes:
+            with _request(url, offset, offset + num_bytes) as response:
+                if response.status != _PARTIAL:
+                    raise HTTPException("the server no longer sends parts of it")
+                return response.read()
+
+        return _with_retries(fetch_part)
+
+    return _with_retries(fetch)
+
+
+def _request(url: str, start: int, stop: int | None) -> HTTPResponse:
+    headers = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}", "User-Agent": "kinoray"}
+    response: HTTPResponse = urlopen(  # noqa: S310 - called for http and https alone
+        Request(quote(url, safe=punctuation), headers=headers),  # noqa: S310 - blanks and accents as browsers take them
+        timeout=_TIMEOUT_SECONDS,
+    )
+    return response
+
+
+def _with_retries(fetch: Callable[[], _T]) -> _T:
+    for wait_seconds in (*_WAITS_SECONDS, None):
+        try:
+            return fetch()
+        except (OSError, HTTPException) as error:
+            may_pass = not isinstance(error, HTTPError) or error.code in _PASSING
+            failure = _as_os_error(error)
+            if wait_seconds is None or not may_pass:
+                raise failure from error
+        time.sleep(wait_seconds)
+    raise AssertionError("the last try returns or raises")
+
+
+def _as_os_error(error: OSError | HTTPException) -> OSError:
+    if isinstance(error, HTTPError):
+        error.close()
+        kinds = {401: PermissionError, 403: PermissionError, 404: FileNotFoundError, 410: FileNotFoundError}
+        return kinds.get(error.code, OSError)(f"the server answers {error.code} {error.reason}")
+    return error if isinstance(error, OSError) else OSError(str(error) or type(error).__name__)
