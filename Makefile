@@ -10,7 +10,7 @@ UNLOCKED := pip|wheel|triton|cuda-.*|nvidia-.*
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow bench-startup check lock clean
+.PHONY: help setup setup-bench demo test test-slow bench-decode bench-ingest bench-train bench-startup fuzz check lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,24 @@ test: setup ## run the tests
 
 test-slow: setup ## run the longer proofs
 	@$(PYTHON) -m pytest -m slow
+
+# The other readers that bench-decode compares with; none of them is needed for anything else.
+BENCH_STAMP := $(STAMP:.installed-%=.bench-%)
+$(BENCH_STAMP): $(STAMP)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+bench-decode: $(BENCH_STAMP) ## reading video against decord, torchcodec, OpenCV, PyAV and the decoder's own limit
+	@$(PYTHON) benchmarks/decode.py
+
+bench-ingest: setup ## clips from the files to the training worker: CPU time, ceiling, what limits it
+	@$(PYTHON) benchmarks/ingest.py
+
+bench-train: setup ## how long a model of some cost waits for its data
+	@$(PYTHON) benchmarks/train.py
+
+fuzz: setup ## read N (2000) damaged videos: no crash, no hang, no error without the file's name
+	@$(PYTHON) benchmarks/fuzz.py --cases $(or $(N),2000)
 
 bench-startup: setup ## seconds and memory from the command to the first training step
 	@$(PYTHON) benchmarks/startup.py

@@ -49,7 +49,7 @@ def main(arguments: Namespace) -> None:
     with (
         tracked_training(recipe, dataset, site, run_name=run_name, resume=bool(resume)) as tracker,
         session(site),
-        TrainingConsole(console, recipe.evaluation.monitor) as view,
+        TrainingConsole(console, recipe.evaluation.monitor, decode_cpus=allocation.decode_cpus) as view,
     ):
         best = train(recipe, dataset, site, allocation, run_name=run_name, listeners=[view, tracker])
         model_uri = log_model(tracker, best)

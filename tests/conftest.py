@@ -34,7 +34,7 @@ def recipe_values(motion8: Path) -> dict[str, Any]:
                 "source": str(motion8 / "train.csv"),
                 "sampling": sampling,
                 "crop": 32,
-                "scale": [0.6, 1.0],
+                "box": {"scale": [0.6, 1.0]},
                 "batch_size": 8,
             },
             "val": {"source": str(motion8 / "val.csv"), "sampling": sampling, "crop": 32, "batch_size": 4},

@@ -16,6 +16,7 @@ from kinoray.losses import AnyLoss, CrossEntropyConfig
 from kinoray.models.kinds import AnyModel
 from kinoray.optim import AnyOptimizer
 from kinoray.schedules import AnySchedule, lr_factor
+from kinoray.transforms.kinds import MixConfig
 
 Average = Literal["probability", "score"]
 
@@ -26,8 +27,14 @@ class TrainingConfig(Config):
     epochs: int = Field(gt=0)
     clip_grad_norm: float | None = Field(None, gt=0)
     """Largest norm of the gradient over all parameters; larger ones are scaled down to it."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: forward and loss under autocast; weights and optimizer stay in fp32."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """bf16, fp16: forward and loss under autocast; weights and optimizer stay in fp32. fp16 scales its gradients."""
+    micro_batches: int = Field(1, gt=0)
+    """Parts in which a worker takes its share of a batch, to need less memory; gradients add up over them."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Keep a moving average of the weights, e.g. 0.9998: it is what is evaluated and kept."""
+    mix: MixConfig | None = None
+    """Mix videos of a batch with one another, and their labels (mixup, cutmix)."""
     init_from: str | None = None
     """Weights to start from: a run, a checkpoint folder, .safetensors or .pth; the head is left out where K differs."""
     keep_best: int = Field(1, gt=0)

@@ -14,9 +14,10 @@ from kinoray.errors import CheckpointError
 from kinoray.models.base import Recognizer
 from kinoray.models.weights import load_weights
 from kinoray.recipe import Average, Recipe
+from kinoray.train.batch import as_rgb
 from kinoray.train.checkpoint import open_checkpoint, read_weights
 from kinoray.train.evaluate import average_views
-from kinoray.video.decode import VideoReader
+from kinoray.video.open import open_video
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class VideoRecognizer:
         Raises:
             DecodeError: it cannot be read.
         """
-        with VideoReader(str(video) if isinstance(video, Path) else video) as reader:
-            views, _ = self.view.read(reader, range(reader.num_frames), clip_seed=0)
-        clips = torch.from_numpy(views).permute(0, 4, 1, 2, 3).unsqueeze(0)
+        with open_video(str(video) if isinstance(video, Path) else video) as opened:
+            views = self.view.read(opened, range(opened.num_frames))
+        clips = as_rgb(torch.from_numpy(views.clip)[None].to(self.device), [views.colour])
         return Recognition(average_views(self(clips).float(), self.average)[0].cpu().numpy(), self.classes)
 
 

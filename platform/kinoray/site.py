@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -18,6 +18,8 @@ from kinoray.config.text import flatten
 from kinoray.errors import ResourceError
 
 MIN_DECODE_CPUS = 0.5
+MAX_DERIVED_THREADS = 4
+"""Threads that decode take turns with the model's own Python; more of them than this are better off as processes."""
 
 
 class Site(Config):
@@ -25,6 +27,7 @@ class Site(Config):
 
     What is left out is derived from what the cluster has: a worker per GPU, or one worker; one CPU for each worker with
     a GPU, else for all workers together the CPUs that ``decode_cpus`` leaves or half of them; all other CPUs decode.
+    Where these are few for each worker its own threads do it; where they are many, or on other nodes, Ray Data does.
     """
 
     address: str | None = None
@@ -37,6 +40,9 @@ class Site(Config):
     gpus_per_worker: float | None = Field(None, ge=0)
     decode_cpus: float | None = Field(None, gt=0)
     """CPUs of the whole cluster that decode; None: all that training leaves."""
+    decode_threads: int | None = Field(None, ge=0)
+    """Threads that decode beside each worker, in its process, a CPU of ``decode_cpus`` each; the rest of these is for
+    tasks on any node. None: all of them beside where each worker has at most four and they fit its node, else none."""
     storage: str = Field("./runs", pattern=r"^[^?]+$")
     """Folder or URI (s3://, gs://) for checkpoints; on several nodes it must be reachable from all."""
     tracking_uri: str | None = None
@@ -106,7 +112,7 @@ class Capacity:
 
     def num_workers_that_fit(self, cpus: float, gpus: float) -> int:
         """How many workers of this size find a node."""
-        return sum(int(min(node.cpus / cpus, node.gpus / gpus if gpus else math.inf)) for node in self.nodes)
+        return sum(int(min(node.cpus / cpus, node.gpus / gpus if gpus else math.inf) + 1e-9) for node in self.nodes)
 
 
 @dataclass(frozen=True)
@@ -115,30 +121,52 @@ class Allocation:
 
     Attributes:
         decode_cpus: for all workers together.
+        decode_threads: beside each worker, part of ``decode_cpus``.
     """
 
     num_workers: int
     cpus_per_worker: float
     gpus_per_worker: float
     decode_cpus: float
+    decode_threads: int = 0
 
     @property
     def decode_cpus_per_worker(self) -> float:
         return self.decode_cpus / self.num_workers
 
     @property
+    def beside_cpus_per_worker(self) -> float:
+        """What its threads take of the decode CPUs: a thread may have less than a CPU."""
+        return min(self.decode_threads, self.decode_cpus_per_worker)
+
+    @property
+    def remote_cpus_per_worker(self) -> float:
+        """Decode CPUs for tasks anywhere on the cluster."""
+        return self.decode_cpus_per_worker - self.beside_cpus_per_worker
+
+    @property
+    def reserved_cpus_per_worker(self) -> float:
+        """What its process takes of a node: to train, and to decode beside."""
+        return self.cpus_per_worker + self.beside_cpus_per_worker
+
+    @property
     def cpus_per_decode_task(self) -> float:
         """A whole CPU, or less where a worker's share is less."""
-        return min(1.0, self.decode_cpus_per_worker)
+        return min(1.0, self.remote_cpus_per_worker)
 
     @property
     def threads_per_worker(self) -> int:
         return max(1, int(self.cpus_per_worker))
 
     def describe(self) -> str:
-        """One phrase, e.g. ``2 workers x 1 CPU + 4 decode CPUs``."""
+        """One phrase, e.g. ``2 workers x (1 CPU + 1 decode thread) + 4 decode CPUs``."""
         unit = _count(self.gpus_per_worker, "GPU") if self.gpus_per_worker else _count(self.cpus_per_worker, "CPU")
-        return f"{_count(self.num_workers, 'worker')} x {unit} + {_count(self.decode_cpus, 'decode CPU')}"
+        if self.decode_threads:
+            unit = f"({unit} + {_count(self.decode_threads, 'decode thread')})"
+        remote = self.remote_cpus_per_worker * self.num_workers
+        return f"{_count(self.num_workers, 'worker')} x {unit}" + (
+            f" + {_count(remote, 'decode CPU')}" if remote else ""
+        )
 
 
 def allocate(site: Site, capacity: Capacity) -> Allocation:
@@ -175,7 +203,30 @@ def allocate(site: Site, capacity: Capacity) -> Allocation:
             f"decode do not fit the cluster's {_count(capacity.cpus, 'CPU')}; lower site.workers, "
             "site.cpus_per_worker or site.decode_cpus, or add nodes"
         )
-    return Allocation(num_workers, cpus_per_worker, gpus_per_worker, decode)
+    allocation = Allocation(num_workers, cpus_per_worker, gpus_per_worker, decode)
+    return replace(allocation, decode_threads=_decode_threads(site, capacity, allocation))
+
+
+def _decode_threads(site: Site, capacity: Capacity, allocation: Allocation) -> int:
+    """Threads beside each worker: what the site says, else as many as it has decode CPUs if these are few and near.
+
+    Raises:
+        ResourceError: there are fewer decode CPUs than the site wants threads, or they lie elsewhere.
+    """
+    share = math.ceil(allocation.decode_cpus_per_worker)
+    threads = site.decode_threads if site.decode_threads is not None else share
+    beside = replace(allocation, decode_threads=threads)
+    fitting = capacity.num_workers_that_fit(beside.reserved_cpus_per_worker, allocation.gpus_per_worker)
+    if site.decode_threads is None:
+        return threads if threads <= MAX_DERIVED_THREADS and fitting >= allocation.num_workers else 0
+    asked = f"site.decode_threads: {threads} beside each of {_count(allocation.num_workers, 'worker')}"
+    if threads > share:
+        raise ResourceError(
+            f"{asked}, {_count(allocation.decode_cpus, 'CPU')} decode for all; lower it or raise site.decode_cpus"
+        )
+    if fitting < allocation.num_workers:
+        raise ResourceError(f"{asked}, the cluster's nodes have room for {fitting} such workers; lower it")
+    return threads
 
 
 def _default_cpus(site: Site, capacity: Capacity, num_workers: int, *, on_gpu: bool) -> float:

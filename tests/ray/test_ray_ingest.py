@@ -1,25 +1,34 @@
-"""Clips through Ray Data: the plan's order, whatever the number of workers; bad videos as rows."""
+"""A worker's batches: the plan's order, whoever decodes and whatever the number of workers; bad videos as rows."""
+
+import time
 
 import pytest
+import ray
 import torch
 
-from kinoray.cluster.ingest import DecodeBudget, RayFeed
+from kinoray.cluster.ingest import RayFeed, decoded
+from kinoray.cluster.remote import DecodeBudget
+from kinoray.data.plan import evaluation_plan
+from kinoray.data.reading import ClipReader
 from kinoray.train.local import LocalFeed
 from kinoray.train.world import World
 
 pytestmark = pytest.mark.ray
-BUDGET = DecodeBudget(cpus=1, cpus_per_task=0.5, object_store_bytes=2**28)
+REMOTE = DecodeBudget(cpus=1, cpus_per_task=0.5, object_store_bytes=2**28)
+BESIDE = DecodeBudget(threads=2, beside_share=1)
+BOTH = DecodeBudget(threads=1, beside_share=0.4, cpus=1, cpus_per_task=0.5, object_store_bytes=2**28)
 
 
-def feed(recipe, dataset, *, rank=0, size=1):
-    return RayFeed(recipe, dataset, World(rank, size), BUDGET)
+def feed(recipe, dataset, *, rank=0, size=1, budget=REMOTE):
+    return RayFeed(recipe, dataset, World(rank, size), budget)
 
 
-def test_batches_are_those_of_a_feed_without_ray(make_recipe):
-    recipe = make_recipe()
+@pytest.mark.parametrize("budget", [REMOTE, BESIDE, BOTH], ids=["remote", "beside", "both"])
+def test_batches_are_those_of_a_feed_without_ray(make_recipe, budget):
+    recipe = make_recipe({"data.train.batch_size": 5})
     dataset = recipe.data.load(8)
     for epoch in (0, 1):
-        over_ray = list(feed(recipe, dataset).train(epoch))
+        over_ray = list(feed(recipe, dataset, budget=budget).train(epoch))
         beside = list(LocalFeed(recipe, dataset, num_threads=1).train(epoch))
         assert [batch.video_ids for batch in over_ray] == [batch.video_ids for batch in beside]
         for one, other in zip(over_ray, beside, strict=True):
@@ -48,6 +57,23 @@ def test_evaluation_shares_hold_every_video_once(make_recipe):
     assert [len(batch.video_ids) for batch in shares[1]] == [3, 3, 1]
 
 
+def test_a_slow_worker_is_not_flooded(make_recipe):
+    """Blocks wait in the store up to the budget, not beyond it; and waiting takes no CPU time of the worker."""
+    recipe = make_recipe()
+    split, table = recipe.data.val, recipe.data.load(8).val.table
+    clip_bytes = torch.Size(split.clip_shape()).numel()
+    budget = DecodeBudget(cpus=1, object_store_bytes=6 * clip_bytes)
+    batches = decoded(evaluation_plan(table), ClipReader(split), 1, budget, World()).batches()
+    first = next(batches)
+    time.sleep(1)  # enough to decode all sixteen
+    started = time.process_time()
+    time.sleep(1)
+    assert time.process_time() - started < 0.3
+    held = ray.cluster_resources()["object_store_memory"] - ray.available_resources()["object_store_memory"]
+    assert held < 12 * clip_bytes
+    assert [first.positions[0], *(batch.positions[0] for batch in batches)] == list(range(16))
+
+
 def test_the_next_stream_begins_early_and_belongs_to_the_next_epoch(make_recipe):
     recipe = make_recipe()
     dataset = recipe.data.load(8)
@@ -73,7 +99,8 @@ def test_a_bad_video_is_a_row_with_its_error(make_recipe, motion8, tmp_path):
     lines = ["video_id,path,label", f"bad,{broken},left", f"gone,{tmp_path / 'gone.mp4'},right"]
     lines += [f"{video},{motion8 / path},{label}" for video, path, label in (row.split(",") for row in rows[1:])]
     manifest.write_text("\n".join(lines))
-    recipe = make_recipe({"data.val.source": str(manifest), "data.max_bad_fraction": 0.2})
+    # With one epoch no stream is begun ahead, which would still run when the session ends.
+    recipe = make_recipe({"data.val.source": str(manifest), "data.max_bad_fraction": 0.2, "training.epochs": 1})
     batches = list(feed(recipe, recipe.data.load(8)).val(0))
     errors = {video: error for batch in batches for video, error in zip(batch.video_ids, batch.errors, strict=True)}
     assert str(broken) in errors["bad"]

@@ -8,37 +8,51 @@ from kinoray.errors import ConfigError, ResourceError
 from kinoray.site import Allocation, Capacity, Node, Site, allocate
 
 CASES = {
-    # site, (CPUs, GPUs, nodes) -> workers, CPUs and GPUs of each, CPUs that decode, CPUs of a decode task, the phrase
-    "1 CPU": ({}, (1, 0, 1), (1, 0.5, 0, 0.5, 0.5), "1 worker x 0.5 CPU + 0.5 decode CPU"),
-    "2 CPUs": ({}, (2, 0, 1), (1, 1, 0, 1, 1), "1 worker x 1 CPU + 1 decode CPU"),
-    "3 CPUs": ({}, (3, 0, 1), (1, 1, 0, 2, 1), "1 worker x 1 CPU + 2 decode CPUs"),
-    "4 CPUs": ({}, (4, 0, 1), (1, 2, 0, 2, 1), "1 worker x 2 CPUs + 2 decode CPUs"),
-    "16 CPUs": ({}, (16, 0, 1), (1, 8, 0, 8, 1), "1 worker x 8 CPUs + 8 decode CPUs"),
-    "1 GPU": ({}, (16, 1, 1), (1, 1, 1, 15, 1), "1 worker x 1 GPU + 15 decode CPUs"),
-    "1 GPU, 1 CPU": ({}, (1, 1, 1), (1, 0.5, 1, 0.5, 0.5), "1 worker x 1 GPU + 0.5 decode CPU"),
-    "8 GPUs": ({}, (16, 8, 1), (8, 1, 1, 8, 1), "8 workers x 1 GPU + 8 decode CPUs"),
-    "8 GPUs, 4 CPUs": ({}, (4, 8, 1), (8, 0.25, 1, 2, 0.25), "8 workers x 1 GPU + 2 decode CPUs"),
-    "4 nodes": ({}, (16, 0, 4), (1, 4, 0, 12, 1), "1 worker x 4 CPUs + 12 decode CPUs"),
-    "workers": ({"workers": 4}, (16, 0, 1), (4, 2, 0, 8, 1), "4 workers x 2 CPUs + 8 decode CPUs"),
-    "workers, few CPUs": ({"workers": 2}, (2, 0, 1), (2, 0.5, 0, 1, 0.5), "2 workers x 0.5 CPU + 1 decode CPU"),
-    "fewer workers than GPUs": ({"workers": 2}, (16, 8, 1), (2, 1, 1, 14, 1), "2 workers x 1 GPU + 14 decode CPUs"),
-    "CPUs per worker": ({"cpus_per_worker": 3}, (4, 0, 1), (1, 3, 0, 1, 1), "1 worker x 3 CPUs + 1 decode CPU"),
-    "shared GPU": ({"gpus_per_worker": 0.5}, (8, 1, 1), (2, 1, 0.5, 6, 1), "2 workers x 0.5 GPU + 6 decode CPUs"),
-    "large workers": ({"gpus_per_worker": 2}, (8, 8, 1), (4, 1, 2, 4, 1), "4 workers x 2 GPUs + 4 decode CPUs"),
-    "GPUs left idle": ({"gpus_per_worker": 0}, (4, 8, 1), (1, 2, 0, 2, 1), "1 worker x 2 CPUs + 2 decode CPUs"),
-    "decode CPUs": ({"decode_cpus": 3}, (4, 0, 1), (1, 1, 0, 3, 1), "1 worker x 1 CPU + 3 decode CPUs"),
-    "few decode CPUs": ({"decode_cpus": 1}, (16, 0, 1), (1, 15, 0, 1, 1), "1 worker x 15 CPUs + 1 decode CPU"),
+    # site, (CPUs, GPUs, nodes) -> workers, CPUs and GPUs of each, CPUs that decode, threads of each that do, the phrase
+    "1 CPU": ({}, (1, 0, 1), (1, 0.5, 0, 0.5, 1), "1 worker x (0.5 CPU + 1 decode thread)"),
+    "2 CPUs": ({}, (2, 0, 1), (1, 1, 0, 1, 1), "1 worker x (1 CPU + 1 decode thread)"),
+    "3 CPUs": ({}, (3, 0, 1), (1, 1, 0, 2, 2), "1 worker x (1 CPU + 2 decode threads)"),
+    "4 CPUs": ({}, (4, 0, 1), (1, 2, 0, 2, 2), "1 worker x (2 CPUs + 2 decode threads)"),
+    "16 CPUs": ({}, (16, 0, 1), (1, 8, 0, 8, 0), "1 worker x 8 CPUs + 8 decode CPUs"),
+    "1 GPU": ({}, (16, 1, 1), (1, 1, 1, 15, 0), "1 worker x 1 GPU + 15 decode CPUs"),
+    "1 GPU, 1 CPU": ({}, (1, 1, 1), (1, 0.5, 1, 0.5, 1), "1 worker x (1 GPU + 1 decode thread)"),
+    "8 GPUs": ({}, (16, 8, 1), (8, 1, 1, 8, 1), "8 workers x (1 GPU + 1 decode thread)"),
+    "8 GPUs, 4 CPUs": ({}, (4, 8, 1), (8, 0.25, 1, 2, 1), "8 workers x (1 GPU + 1 decode thread)"),
+    "4 nodes": ({}, (16, 0, 4), (1, 4, 0, 12, 0), "1 worker x 4 CPUs + 12 decode CPUs"),
+    "workers": ({"workers": 4}, (16, 0, 1), (4, 2, 0, 8, 2), "4 workers x (2 CPUs + 2 decode threads)"),
+    "few CPUs": ({"workers": 2}, (2, 0, 1), (2, 0.5, 0, 1, 1), "2 workers x (0.5 CPU + 1 decode thread)"),
+    "fewer workers than GPUs": ({"workers": 2}, (16, 8, 1), (2, 1, 1, 14, 0), "2 workers x 1 GPU + 14 decode CPUs"),
+    "CPUs per worker": ({"cpus_per_worker": 3}, (4, 0, 1), (1, 3, 0, 1, 1), "1 worker x (3 CPUs + 1 decode thread)"),
+    "shared GPU": ({"gpus_per_worker": 0.5}, (8, 1, 1), (2, 1, 0.5, 6, 3), "2 workers x (0.5 GPU + 3 decode threads)"),
+    "large workers": ({"gpus_per_worker": 2}, (8, 8, 1), (4, 1, 2, 4, 1), "4 workers x (2 GPUs + 1 decode thread)"),
+    "GPUs left idle": ({"gpus_per_worker": 0}, (4, 8, 1), (1, 2, 0, 2, 2), "1 worker x (2 CPUs + 2 decode threads)"),
+    "decode CPUs": ({"decode_cpus": 3}, (4, 0, 1), (1, 1, 0, 3, 3), "1 worker x (1 CPU + 3 decode threads)"),
+    "few decode CPUs": ({"decode_cpus": 1}, (16, 0, 1), (1, 15, 0, 1, 1), "1 worker x (15 CPUs + 1 decode thread)"),
     "little to decode": (
         {"decode_cpus": 0.25, "cpus_per_worker": 1.75},
         (2, 0, 1),
-        (1, 1.75, 0, 0.25, 0.25),
-        "1 worker x 1.75 CPUs + 0.25 decode CPU",
+        (1, 1.75, 0, 0.25, 1),
+        "1 worker x (1.75 CPUs + 1 decode thread)",
+    ),
+    "decode CPUs on other nodes": ({"decode_cpus": 4}, (8, 0, 2), (1, 4, 0, 4, 0), "1 worker x 4 CPUs + 4 decode CPUs"),
+    "no threads": ({"decode_threads": 0}, (2, 0, 1), (1, 1, 0, 1, 0), "1 worker x 1 CPU + 1 decode CPU"),
+    "threads and tasks": (
+        {"decode_threads": 3},
+        (16, 2, 1),
+        (2, 1, 1, 14, 3),
+        "2 workers x (1 GPU + 3 decode threads) + 8 decode CPUs",
+    ),
+    "more threads than we would take": (
+        {"decode_threads": 15},
+        (16, 1, 1),
+        (1, 1, 1, 15, 15),
+        "1 worker x (1 GPU + 15 decode threads)",
     ),
     "all given": (
-        {"workers": 2, "cpus_per_worker": 1, "gpus_per_worker": 1, "decode_cpus": 4},
+        {"workers": 2, "cpus_per_worker": 1, "gpus_per_worker": 1, "decode_cpus": 4, "decode_threads": 1},
         (16, 8, 2),
         (2, 1, 1, 4, 1),
-        "2 workers x 1 GPU + 4 decode CPUs",
+        "2 workers x (1 GPU + 1 decode thread) + 2 decode CPUs",
     ),
 }
 
@@ -51,10 +65,23 @@ def cluster(cpus: float, gpus: float = 0, num_nodes: int = 1) -> Capacity:
 @pytest.mark.parametrize(("values", "capacity", "expected", "phrase"), CASES.values(), ids=CASES)
 def test_shares(values: dict, capacity: tuple, expected: tuple, phrase: str) -> None:
     found = allocate(Site(**values), cluster(*capacity))
-    assert found == Allocation(*expected[:4])
-    assert found.cpus_per_decode_task == expected[4]
+    assert found == Allocation(*expected)
     assert found.describe() == phrase
     assert found.num_workers * found.cpus_per_worker + found.decode_cpus <= capacity[0]
+    each = found.beside_cpus_per_worker + found.remote_cpus_per_worker
+    assert each == pytest.approx(found.decode_cpus_per_worker)
+
+
+def test_a_thread_beside_counts_as_a_cpu_of_its_worker() -> None:
+    found = Allocation(num_workers=2, cpus_per_worker=1, gpus_per_worker=1, decode_cpus=7, decode_threads=2)
+    assert found.reserved_cpus_per_worker == 3
+    assert found.remote_cpus_per_worker == 1.5
+    assert found.cpus_per_decode_task == 1
+
+
+def test_a_thread_may_have_less_than_a_cpu() -> None:
+    found = Allocation(num_workers=2, cpus_per_worker=0.5, gpus_per_worker=0, decode_cpus=1, decode_threads=1)
+    assert (found.reserved_cpus_per_worker, found.remote_cpus_per_worker) == (1, 0)
 
 
 REFUSED = {
@@ -85,6 +112,16 @@ REFUSED = {
         (64, 8, 8),
         "site: 4 workers x 1 CPU and 2 GPUs, the cluster's 8 nodes have room for 0",
     ),
+    "threads without CPUs": (
+        {"decode_threads": 2},
+        (2, 0),
+        "site.decode_threads: 2 beside each of 1 worker, 1 CPU decode for all; lower it or raise site.decode_cpus",
+    ),
+    "threads on another node": (
+        {"decode_threads": 1, "cpus_per_worker": 4},
+        (8, 0, 2),
+        "site.decode_threads: 1 beside each of 1 worker, the cluster's nodes have room for 0 such workers; lower it",
+    ),
     "no GPU": ({"gpus_per_worker": 1}, (16, 0), "1 worker x 1 GPU = 1 GPU, the cluster has 0"),
 }
 
@@ -102,7 +139,8 @@ def test_workers_that_are_left_to_us_always_fit(cpus: int, num_workers: int) -> 
     found = allocate(Site(workers=num_workers), cluster(cpus))
     assert found.num_workers * found.cpus_per_worker + found.decode_cpus <= cpus
     assert found.decode_cpus_per_worker == found.decode_cpus / num_workers
-    assert 0 < found.cpus_per_decode_task <= 1
+    assert found.decode_threads or 0 < found.cpus_per_decode_task <= 1
+    assert cluster(cpus).num_workers_that_fit(found.reserved_cpus_per_worker, 0) >= num_workers
 
 
 @pytest.mark.parametrize(("cpus", "threads"), [(0.25, 1), (1, 1), (2.5, 2), (8, 8)])

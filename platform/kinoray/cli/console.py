@@ -22,7 +22,9 @@ from kinoray.train.events import EpochDone, Evaluation, Event, Finished, Started
 
 LOG_WIDTH = 1_000
 PLAIN_LINE_SECONDS = 30
-SLOW_DATA_FRACTION = 0.2
+SLOW_DATA_FRACTION = 0.1
+SLOW_DATA_SECONDS = 5
+"""Of waiting in an epoch; less is the start of a pipeline, or not worth a word."""
 NUM_BAD_SHOWN = 5
 
 
@@ -51,10 +53,12 @@ class TrainingConsole:
     Args:
         console: where to.
         monitor: the metric of data.val that ranks checkpoints.
+        decode_cpus: that the run has, for advice where they are too few.
     """
 
-    def __init__(self, console: Console, monitor: str) -> None:
-        self.console, self.monitor = console, monitor
+    def __init__(self, console: Console, monitor: str, *, decode_cpus: float) -> None:
+        self.console, self.monitor, self.decode_cpus = console, monitor, decode_cpus
+        self.is_advised = False
         self.started: Started | None = None
         self.epochs: dict[int, EpochDone] = {}
         self.probe: Mapping[str, float] = {}
@@ -125,7 +129,7 @@ class TrainingConsole:
         rows += _probe_rows(self.probe)
         if self.epochs:
             rows.append(("training speed", f"{self.videos_per_second:.1f} videos/s"))
-            rows.append(("waiting for data", f"{self.data_wait_fraction:.0%} of the training time{self._advice()}"))
+            rows.append(("waiting for data", f"{self.data_wait_fraction:.0%} of the training time"))
         rows.append(("wall time", _duration(time.monotonic() - self._begin)))
         if self._bad:
             rows.append(("unreadable videos", str(len(self._bad))))
@@ -174,6 +178,7 @@ class TrainingConsole:
         self.console.print(Text.assemble(line, ("  best" if event.is_best else "", "bold green")))
         self._last_line = time.monotonic()
         self._show_bad(event)
+        self._advise(event)
 
     def _show_bad(self, event: EpochDone) -> None:
         """Tell of bad videos once, not every epoch."""
@@ -185,9 +190,33 @@ class TrainingConsole:
         if len(new) > NUM_BAD_SHOWN:
             self.console.print(f"  ... and {len(new) - NUM_BAD_SHOWN} more; all are listed in the run's bad_videos.csv")
 
-    def _advice(self) -> str:
-        is_slow = self.data_wait_fraction > SLOW_DATA_FRACTION
-        return " (data is the bottleneck: give decoding more CPUs)" if is_slow else ""
+    def _advise(self, event: EpochDone) -> None:
+        """Tell once what would help if the model waits for data."""
+        advice = "" if self.is_advised else data_advice(event, self.decode_cpus)
+        if advice:
+            self.is_advised = True
+            self.console.print(Text.assemble(("  data: ", "yellow"), advice))
+
+
+def data_advice(epoch: EpochDone, decode_cpus: float) -> str:
+    """What to do about a model that waits for data, in one line with the numbers; empty where it hardly waits.
+
+    Args:
+        epoch: what was measured.
+        decode_cpus: that were there.
+    """
+    wait = epoch.data_wait_fraction
+    if wait <= SLOW_DATA_FRACTION or wait * epoch.seconds < SLOW_DATA_SECONDS:
+        return ""
+    could_take = epoch.videos_per_second / max(1 - wait, 0.01)
+    needed = could_take * epoch.decode_cpu_seconds_per_clip
+    found = (
+        f"the model waits {wait:.0%} of the time; {epoch.decode_cpu_seconds_per_clip * 1_000:.2g} CPU-ms a video x the "
+        f"{could_take:.3g} videos/s that it could take need {needed:.2g} decode CPUs, it has {decode_cpus:.3g}: "
+    )
+    if needed > decode_cpus:
+        return found + "raise site.decode_cpus or add nodes, or shrink the videos once with jobs/prepare.py --transcode"
+    return found + "so reading is slow, not decoding: keep the videos nearer, or in shards (jobs/prepare.py)"
 
 
 def show_evaluation(

@@ -1,49 +1,30 @@
-"""Ray Data between the manifest and a worker: rows are decoded anywhere on the cluster and arrive in the plan's order.
+"""The batches of a worker: its share of the plan, decoded beside it, anywhere on the cluster, or both.
 
 Every worker streams its own share of the plan. The order needs no agreement between workers, no row is dropped to make
-shares equal, and a worker's executor holds only its part of the cluster's decode CPUs and of the object store.
+shares equal, and a worker's pipeline holds only its part of the cluster's decode CPUs and of the object store. Who
+decodes a batch is settled before the epoch, and changes nothing in it.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from threading import Thread
 
+import numpy as np
 import pyarrow as pa
-import ray
-import ray.data
-from ray.data import DataContext, ExecutionOptions, ExecutionResources
+from numpy.typing import NDArray
 
+from kinoray.cluster.remote import DecodeBudget, decoded_remotely
 from kinoray.data.config import Dataset
 from kinoray.data.plan import epoch_plan, evaluation_plan, evaluation_share, num_steps, training_share
 from kinoray.data.reading import ClipReader
 from kinoray.recipe import Recipe
-from kinoray.site import Allocation
 from kinoray.train.batch import Batch
+from kinoray.train.beside import decoded_beside
 from kinoray.train.world import World
 
-MIN_ROWS_PER_TASK = 8
-"""Fewer and the start of a task weighs as much as its decoding (13.8 against 18.4 clips/s, measured)."""
-OBJECT_STORE_SHARE = 0.4
-"""Of the cluster's object store, for clips under way to all workers together."""
-PREFETCHED_BATCHES = 2
-
-
-@dataclass(frozen=True)
-class DecodeBudget:
-    """What one worker's pipeline may use of the cluster."""
-
-    cpus: float
-    cpus_per_task: float
-    object_store_bytes: int
-
-    @classmethod
-    def of(cls, allocation: Allocation) -> "DecodeBudget":
-        """One worker's share; asks the connected cluster for its object store."""
-        store = ray.cluster_resources().get("object_store_memory", 2**30)
-        share = int(store * OBJECT_STORE_SHARE / allocation.num_workers)
-        return cls(allocation.decode_cpus_per_worker, allocation.cpus_per_decode_task, share)
+BATCHES_LEFT_AT_NEXT = 3
+"""When a stream has this many batches left, nearly all are decoded, and the next may begin."""
 
 
 class RayFeed:
@@ -56,7 +37,7 @@ class RayFeed:
         recipe: its data part says what is read.
         dataset: the manifests.
         world: this worker.
-        budget: what its pipeline may use.
+        budget: what decodes for it.
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, world: World, budget: DecodeBudget) -> None:
@@ -92,7 +73,7 @@ class RayFeed:
         plan = epoch_plan(self.dataset.train.table, seed=self._recipe.seed, epoch=epoch)
         share = training_share(plan, batch_size=split.batch_size, rank=self._world.rank, world_size=self._world.size)
         reader = ClipReader(split, self.dataset.flip_labels)
-        return Stream(share, reader, split.batch_size // self._world.size, self._budget)
+        return decoded(share, reader, split.batch_size // self._world.size, self._budget, self._world)
 
     def _val_stream(self) -> "Stream":
         assert self.dataset.val is not None
@@ -100,43 +81,41 @@ class RayFeed:
 
 
 class Stream:
-    """Rows decoded on the cluster; batches come in the order of the rows, the last may be smaller.
+    """Batches of one or two sources.
 
     Args:
-        rows: of ``PLAN_SCHEMA``.
-        reader: makes a clip of a row.
-        batch_size: videos of a batch.
-        budget: what it may use of the cluster.
+        turns: for each batch the source that it comes from.
     """
 
-    def __init__(self, rows: pa.Table, reader: ClipReader, batch_size: int, budget: DecodeBudget) -> None:
-        self._num_batches = math.ceil(rows.num_rows / batch_size)
-        self._batches = _decoded(rows, reader, batch_size, budget)
-        self._first: Future[Batch | None] | None = None
+    def __init__(self, turns: Sequence[Iterator[Batch]]) -> None:
+        self._turns, self._sources = turns, tuple(dict.fromkeys(turns))
+        self._first: dict[Iterator[Batch], Future[Batch]] = {}
+        self._is_started = False
 
     def start(self) -> None:
         """Begin to decode, without waiting for it."""
-        if self._first is None:
-            self._first = Future()
-            Thread(target=self._fetch_first, args=(self._first,), name="kinoray-next-stream", daemon=True).start()
+        self._is_started = True
+        for source in self._sources:
+            self._first[source] = first = Future[Batch]()
+            Thread(target=_fetch, args=(source, first), name="kinoray-next-stream", daemon=True).start()
 
     def batches(self, *, then: Callable[[], None] = lambda: None) -> Iterator[Batch]:
         """All batches; ``then`` is called when those that are left are decoded, or nearly."""
-        self.start()
-        assert self._first is not None
-        batch = self._first.result()
-        for index in range(self._num_batches):
-            if index == max(0, self._num_batches - 1 - PREFETCHED_BATCHES):
+        if not self._is_started:
+            self.start()
+        for index, source in enumerate(self._turns):
+            if index == max(0, len(self._turns) - BATCHES_LEFT_AT_NEXT):
                 then()
-            assert batch is not None
-            yield batch
-            batch = next(self._batches, None)
+            first = self._first.pop(source, None)
+            yield next(source) if first is None else first.result()
+        for source in self._sources:
+            next(source, None)  # lets it clear up
 
-    def _fetch_first(self, first: "Future[Batch | None]") -> None:
-        try:
-            first.set_result(next(self._batches, None))
-        except BaseException as error:  # noqa: BLE001 - raised where the batch is asked for
-            first.set_exception(error)
+
+def beside_turns(num_batches: int, share: float) -> NDArray[np.bool_]:
+    """Which batches are decoded beside the worker: evenly spread, the first one too."""
+    turns: NDArray[np.bool_] = np.diff(np.ceil(np.arange(num_batches + 1) * share)) > 0
+    return turns
 
 
 def evaluation_stream(
@@ -147,27 +126,21 @@ def evaluation_stream(
     share = evaluation_share(
         evaluation_plan(manifest), batch_size=split.batch_size, rank=world.rank, world_size=world.size
     )
-    return Stream(share, ClipReader(split), split.batch_size, budget)
+    return decoded(share, ClipReader(split), split.batch_size, budget, world)
 
 
-def _decoded(rows: pa.Table, reader: ClipReader, batch_size: int, budget: DecodeBudget) -> Iterator[Batch]:
-    if rows.num_rows == 0:
-        return
-    _bound(budget)
-    per_task = max(batch_size, MIN_ROWS_PER_TASK)
-    blocks = [rows.slice(start, per_task).combine_chunks() for start in range(0, rows.num_rows, per_task)]
-    clips = ray.data.from_blocks(blocks).map(reader, num_cpus=budget.cpus_per_task)
-    for columns in clips.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=PREFETCHED_BATCHES):
-        yield Batch.from_columns(columns)
+def decoded(rows: pa.Table, reader: ClipReader, batch_size: int, budget: DecodeBudget, world: World) -> Stream:
+    """Rows of ``PLAN_SCHEMA`` as batches in their order, the last may be smaller; nothing is decoded yet."""
+    is_beside = beside_turns(math.ceil(rows.num_rows / batch_size), budget.beside_share)
+    row_is_beside = np.repeat(is_beside, batch_size)[: rows.num_rows]
+    mine, theirs = rows.filter(pa.array(row_is_beside)), rows.filter(pa.array(~row_is_beside))
+    beside = decoded_beside(mine, reader, batch_size, budget.threads, pinned=world.device.type == "cuda")
+    remote = decoded_remotely(theirs, reader, batch_size, budget)
+    return Stream([beside if is_mine else remote for is_mine in is_beside])
 
 
-def _bound(budget: DecodeBudget) -> None:
-    """Limits of pipelines that this process starts from now on."""
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    options = ExecutionOptions(
-        preserve_order=True,
-        resource_limits=ExecutionResources(cpu=budget.cpus, object_store_memory=budget.object_store_bytes),
-    )
-    context.execution_options = options
+def _fetch(source: Iterator[Batch], first: Future[Batch]) -> None:
+    try:
+        first.set_result(next(source))
+    except BaseException as error:  # noqa: BLE001 - raised where the batch is asked for
+        first.set_exception(error)

@@ -18,8 +18,8 @@ from ray.train import (
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
-from kinoray.cluster.ingest import DecodeBudget
 from kinoray.cluster.mailbox import delivering
+from kinoray.cluster.remote import DecodeBudget
 from kinoray.cluster.worker import EvaluationOutcome, EvaluationTask, TrainingTask, evaluate_worker, train_worker
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
@@ -154,7 +154,7 @@ def _run(worker: Any, task: TrainingTask | EvaluationTask, allocation: Allocatio
 
 
 def _resources(allocation: Allocation) -> dict[str, float]:
-    resources = {"CPU": allocation.cpus_per_worker}
+    resources = {"CPU": allocation.reserved_cpus_per_worker}
     if allocation.gpus_per_worker:
         resources["GPU"] = allocation.gpus_per_worker
     return resources

@@ -15,8 +15,9 @@ import ray.train.torch
 import torch
 from pyarrow.fs import LocalFileSystem
 
-from kinoray.cluster.ingest import DecodeBudget, RayFeed, evaluation_stream
+from kinoray.cluster.ingest import RayFeed, evaluation_stream
 from kinoray.cluster.mailbox import sender
+from kinoray.cluster.remote import DecodeBudget
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
 from kinoray.errors import ResourceError

@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 from kinoray.config.base import Config
 from kinoray.data.manifest import Manifest, check_files, load_manifest, read_classes, repeated_name
 from kinoray.data.sources import AnySource, SourceConfig
-from kinoray.data.views import EvalView, TrainView, flip_indices
+from kinoray.data.views import EvalView, TrainView, check_stackable, flip_indices
 from kinoray.errors import ConfigError, DataError
+from kinoray.transforms.kinds import AnyAugmentation
 
 ClassName = Annotated[str, Field(min_length=1)]
 
@@ -20,7 +21,9 @@ class TrainSplit(TrainView):
 
     source: AnySource
     batch_size: int = Field(gt=0)
-    """Videos of one optimizer step over ALL workers."""
+    """Videos of one optimizer step over ALL workers, each with as many views as ``repeats`` says."""
+    augment: tuple[AnyAugmentation, ...] = ()
+    """What changes the pixels of a view, in this order, on the model's device."""
 
 
 class EvalSplit(EvalView):
@@ -30,6 +33,11 @@ class EvalSplit(EvalView):
     """Default, for ``data.test`` only: the source of ``data.val``."""
     batch_size: int = Field(8, gt=0)
     """Videos scored at a time on one worker."""
+
+    @model_validator(mode="after")
+    def _clips_can_be_stacked(self) -> "EvalSplit":
+        check_stackable(self.sampling)
+        return self
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,8 @@ class DataConfig(Config):
     test: EvalSplit | None = None
     """What jobs/evaluate.py scores; None: ``val``."""
     classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] | str | None = None
-    """Class names, or a text file with one a line; None: derived from the training labels."""
+    """Class names, or a text file with one a line; None: those that the training source states, else derived from its
+    labels."""
     flip_labels: Mapping[str, str] = {}
     """Classes that a mirror turns into each other, e.g. ``{left: right, right: left}``."""
     max_bad_fraction: float = Field(0.01, ge=0, le=1)
@@ -70,6 +79,15 @@ class DataConfig(Config):
     def _val_names_its_videos(self) -> "DataConfig":
         if self.val is not None and self.val.source is None:
             raise ValueError("val.source: missing; only data.test may leave it out and use that of data.val")
+        return self
+
+    @model_validator(mode="after")
+    def _mirrored_crops_keep_their_class(self) -> "DataConfig":
+        for name, split in (("val", self.val), ("test", self.test)):
+            if self.flip_labels and split is not None and split.num_crops == 10:
+                raise ValueError(
+                    f"{name}.num_crops, got 10, half of them mirrored, which changes classes by flip_labels; use 3"
+                )
         return self
 
     @model_validator(mode="after")
@@ -120,10 +138,11 @@ class DataConfig(Config):
             DataError: a list is unusable, or its classes do not fit the model.
             ConfigError: ``flip_labels`` names something that is no class.
         """
-        names = self.class_names()
+        names = self.class_names() or self.train.source.class_names()
         if names is not None and len(names) != num_classes:
+            where = "data.classes" if self.classes is not None else f"train data {self.train.source.describe()}"
             raise DataError(
-                f"data.classes: names {len(names)} classes, model.num_classes is {num_classes}; the two should be equal"
+                f"{where}: names {len(names)} classes, model.num_classes is {num_classes}; the two should be equal"
             )
         train = load_manifest(self.train.source, names, split="train")
         indices = tuple(str(index) for index in range(num_classes))

@@ -9,9 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinoray.data.rows import MANIFEST_SCHEMA
+from kinoray.data.rows import MANIFEST_SCHEMA, with_reading_columns
 from kinoray.data.sources import SourceConfig
 from kinoray.errors import DataError
+from kinoray.video.shards import shard_of
 
 NUM_FILES_LOOKED_AT = 500
 
@@ -21,7 +22,8 @@ class Manifest:
     """The videos of one split.
 
     Attributes:
-        table: rows of ``MANIFEST_SCHEMA``; every label is in 0..K-1.
+        table: rows of ``MANIFEST_SCHEMA``; every label is in 0..K-1. Those of ``READING_COLUMNS`` that the source has
+            follow.
         classes: K names; index = label.
         split: ``train``, ``val`` or ``test``.
         source: what it was read from, in words.
@@ -45,19 +47,23 @@ class Manifest:
         """12 hex digits of what is listed (ids, paths, labels, segments) in this order."""
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, MANIFEST_SCHEMA) as writer:
-            writer.write_table(self.table.combine_chunks())
+            writer.write_table(self.table.select(MANIFEST_SCHEMA.names).combine_chunks())
         return hashlib.sha256(sink.getvalue()).hexdigest()[:12]
 
     def absolute(self) -> "Manifest":
         """The same with absolute paths: readers on other nodes, or in other folders, find the same files."""
-        paths = [path if "://" in path else str(Path(path).absolute()) for path in self.table["path"].to_pylist()]
         index = self.table.schema.get_field_index("path")
-        return replace(self, table=self.table.set_column(index, "path", pa.array(paths, pa.string())))
+        return replace(self, table=self.table.set_column(index, "path", absolute(self.table["path"])))
 
     def path_of(self, video_id: str) -> str:
         """The path behind an id."""
         found = self.table.filter(pc.equal(self.table["video_id"], video_id))["path"]
         return str(found[0].as_py())
+
+
+def absolute(paths: pa.ChunkedArray) -> pa.Array:
+    """Local paths as they are from any folder; URIs stay."""
+    return pa.array([path if "://" in path else str(Path(path).absolute()) for path in paths.to_pylist()], pa.string())
 
 
 def load_manifest(source: SourceConfig, classes: Sequence[str] | None, *, split: str) -> Manifest:
@@ -85,6 +91,7 @@ def load_manifest(source: SourceConfig, classes: Sequence[str] | None, *, split:
         present = name in listing.column_names
         columns[name] = listing[name] if present else pa.nulls(listing.num_rows, pa.float64())
     table = pa.table(columns, schema=MANIFEST_SCHEMA)
+    table = with_reading_columns(table, listing)
     _check_ids(table["video_id"], where)
     _check_segments(table, where)
     return Manifest(table, names, split, source.describe())
@@ -123,7 +130,7 @@ def check_files(manifest: Manifest, max_missing_fraction: float) -> None:
     Raises:
         DataError: more than the fraction are missing.
     """
-    paths = [path for path in manifest.table["path"].to_pylist() if "://" not in path]
+    paths = [shard_of(path) for path in manifest.table["path"].to_pylist() if "://" not in path]
     looked_at = paths[:: -(-len(paths) // NUM_FILES_LOOKED_AT) or 1]
     missing = [path for path in looked_at if not Path(path).exists()]
     if looked_at and len(missing) / len(looked_at) > max_missing_fraction:

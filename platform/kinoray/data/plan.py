@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
-from kinoray.data.rows import MANIFEST_SCHEMA, PLAN_SCHEMA
+from kinoray.data.rows import MANIFEST_SCHEMA, PLAN_SCHEMA, with_reading_columns
 from kinoray.errors import ConfigError
 
 
@@ -79,4 +79,4 @@ def check_batch_size(batch_size: int, world_size: int) -> None:
 
 def _planned(rows: pa.Table, *, clip_seeds: np.ndarray[tuple[int, ...], np.dtype[np.uint64]]) -> pa.Table:
     columns = [*rows.select(MANIFEST_SCHEMA.names).columns, pa.array(np.arange(rows.num_rows)), pa.array(clip_seeds)]
-    return pa.table(columns, schema=PLAN_SCHEMA).combine_chunks()
+    return with_reading_columns(pa.table(columns, schema=PLAN_SCHEMA), rows).combine_chunks()

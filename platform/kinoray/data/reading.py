@@ -1,15 +1,19 @@
 """One planned row to one clip: the function that runs on decoding nodes."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kinoray.data.rows import ClipRow, PlanRow
-from kinoray.data.views import View, segment_frames
+from kinoray.data.rows import ClipRow, PlanRow, ReadRow
+from kinoray.data.views import View, Views, segment_frames
 from kinoray.errors import DataError
-from kinoray.video.decode import VideoReader
-from kinoray.video.files import open_video_file
+from kinoray.video.files import without_passwords
+from kinoray.video.limits import Limits
+from kinoray.video.open import open_video
+from kinoray.video.packets import PacketIndex
+from kinoray.video.video import Video
 
 
 @dataclass(frozen=True)
@@ -19,30 +23,60 @@ class ClipReader:
     Attributes:
         view: what is cut out.
         flip_labels: label -> label of the mirrored video; empty where mirroring changes no label.
+        limits: what one video may cost.
     """
 
     view: View
     flip_labels: tuple[int, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     def __call__(self, row: PlanRow) -> ClipRow:
         """Never raises for a bad video: its row comes back with a zero clip and the ``error``."""
-        started = time.perf_counter()
-        label = row["label"]
-        error = ""
+        views, read = self._read(row, None)
+        clip = np.zeros(self.view.clip_shape(), np.uint8) if views is None else views.clip
+        return ClipRow(**read, clip=clip)
+
+    def read_into(self, row: PlanRow, out: NDArray[np.uint8]) -> ReadRow:
+        """As a call, with the clip written into ``out``: contiguous, of the shape ``view.clip_shape()``.
+
+        For rows whose clips are to lie side by side, which spares their stacking.
+        """
+        views, read = self._read(row, out)
+        if views is None:
+            out.fill(0)
+        return read
+
+    def _read(self, row: PlanRow, out: NDArray[np.uint8] | None) -> tuple[Views | None, ReadRow]:
+        started, name, label = time.thread_time(), without_passwords(row["path"]), row["label"]
+        views, error = None, ""
+        mirrored_label = self.flip_labels[label] if self.flip_labels and label >= 0 else label
         try:
-            with VideoReader(open_video_file(row["path"]), name=row["path"]) as reader:
-                segment = segment_frames(reader, row["start_seconds"], row["end_seconds"])
-                clip, mirrored = self.view.read(reader, segment, row["clip_seed"])
-            if mirrored and self.flip_labels and label >= 0:
-                label = self.flip_labels[label]
+            with self._open(row, name) as video:
+                segment = segment_frames(video, row["start_seconds"], row["end_seconds"])
+                views = self.view.read(video, segment, row["clip_seed"], out, one_mirror=mirrored_label != label)
         except DataError as problem:
-            clip = np.zeros(self.view.clip_shape(), dtype=np.uint8)
-            error = str(problem)
-        return ClipRow(
+            message = str(problem)
+            error = message if message.startswith(name) else f"{name}: {message}"
+        except MemoryError:
+            error = f"{name}: there is not enough memory for it"
+        read = ReadRow(
             video_id=row["video_id"],
             position=row["position"],
-            label=label,
-            clip=clip,
+            clip_seed=np.uint64(row["clip_seed"]),
+            label=mirrored_label if views is not None and views.is_mirrored else label,
             error=error,
-            decode_seconds=time.perf_counter() - started,
+            decode_seconds=time.thread_time() - started,
+            colour=0 if views is None else views.colour,
+        )
+        return views, read
+
+    def _open(self, row: PlanRow, name: str) -> Video:
+        known = row.get("packet_index")
+        return open_video(
+            row["path"],
+            name=name,
+            index=None if known is None else PacketIndex.from_bytes(known),
+            limits=self.limits,
+            frame_template=row.get("frame_template"),
+            frame_fps=row.get("fps"),
         )

@@ -1,6 +1,6 @@
 """The rows that travel through the pipeline, as typed dictionaries."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,18 @@ MANIFEST_SCHEMA = pa.schema(
 PLAN_SCHEMA = pa.schema([*MANIFEST_SCHEMA, ("position", pa.int64()), ("clip_seed", pa.uint64())])
 """A manifest row with its place in the epoch and the seed of all that is random about its clip."""
 
+READING_COLUMNS = pa.schema([("packet_index", pa.binary()), ("frame_template", pa.string()), ("fps", pa.float64())])
+"""What may be known of how a video is read; each column may be missing or null. ``packet_index`` is what opening the
+file would find out, as jobs/prepare.py found it; ``frame_template`` and ``fps`` are of folders of frames."""
+
+
+def with_reading_columns(table: pa.Table, known: pa.Table) -> pa.Table:
+    """A table with those of ``READING_COLUMNS`` that another table of the same rows has."""
+    for field in READING_COLUMNS:
+        if field.name in known.column_names:
+            table = table.append_column(field, known[field.name].cast(field.type))
+    return table
+
 
 class PlanRow(TypedDict):
     """One planned reading of one video."""
@@ -32,17 +44,33 @@ class PlanRow(TypedDict):
     end_seconds: float | None
     position: int
     clip_seed: int
+    packet_index: NotRequired[bytes | None]
+    frame_template: NotRequired[str | None]
+    fps: NotRequired[float | None]
 
 
-class ClipRow(TypedDict):
-    """One video read: what decoding makes of a PlanRow.
+class ReadRow(TypedDict):
+    """What reading a video tells besides its clip.
 
-    ``clip`` is ``(M, T, H, W, C)`` uint8. Where ``error`` is not empty the clip is all zero and is never trained on.
+    Where ``error`` is not empty the clip is all zero and is never trained on. ``decode_seconds`` is CPU time of the
+    thread that read. ``colour`` is the code of what YUV planes are in (``transforms.colours``), 0 with RGB.
+    ``clip_seed`` is that of the plan, for what is random about the clip on the model's device.
     """
 
     video_id: str
     position: int
+    clip_seed: np.uint64
     label: int
-    clip: NDArray[np.uint8]
     error: str
     decode_seconds: float
+    colour: int
+
+
+class ClipRow(ReadRow):
+    """One video read: what decoding makes of a PlanRow.
+
+    ``clip`` is uint8: RGB ``(M, T, H, W, C)``, or planes of YUV 4:2:0 ``(M, T, 3 * H / 2, W)``, whose last two axes
+    hold H rows of Y and then, packed without gaps, U and V of ``H / 2 x W / 2`` each.
+    """
+
+    clip: NDArray[np.uint8]

@@ -15,13 +15,13 @@ from pyarrow import csv, json, parquet
 from pydantic import BeforeValidator, Field
 
 from kinoray.config.kinds import KindConfig, KindTable
+from kinoray.data.rows import READING_COLUMNS
 from kinoray.errors import DataError, DecodeError
 from kinoray.video.files import open_video_file
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json")
 SEGMENT_COLUMNS = ("start_seconds", "end_seconds")
-
 Scalar = str | int | float | bool
 
 
@@ -32,9 +32,19 @@ class SourceConfig(KindConfig):
     def read(self) -> pa.Table:
         """Columns ``video_id path label start_seconds end_seconds``; ``label`` holds names (string) or indices.
 
+        Any of ``READING_COLUMNS`` may follow.
+
         Raises:
             DataError: the list is missing, unreadable, empty, or lacks a column.
         """
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """Class names in the order of the data set's own indices; None where its files state none.
+
+        Raises:
+            DataError: the file that states them is missing or unreadable.
+        """
+        return None
 
     @abstractmethod
     def describe(self) -> str:
@@ -78,6 +88,9 @@ class ManifestSource(SourceConfig):
         for name in SEGMENT_COLUMNS:
             if name in table.column_names:
                 columns[name] = _column(table, name, self.path, pa.float64())
+        for field in READING_COLUMNS:
+            if field.name in table.column_names:
+                columns[field.name] = _column(table, field.name, self.path, field.type)
         if "video_id" in table.column_names:
             columns["video_id"] = _column(table, "video_id", self.path, pa.string())
         else:
@@ -266,6 +279,15 @@ SOURCES = KindTable(
     kinds={
         "manifest": "kinoray.data.sources:ManifestSource",
         "folder": "kinoray.data.sources:FolderSource",
+        "video_list": "kinoray.data.annotations_lists:VideoListSource",
+        "frame_list": "kinoray.data.annotations_lists:FrameListSource",
+        "ucf101": "kinoray.data.annotations_splits:Ucf101Source",
+        "hmdb51": "kinoray.data.annotations_splits:Hmdb51Source",
+        "kinetics": "kinoray.data.annotations_csv:KineticsSource",
+        "moments": "kinoray.data.annotations_csv:MomentsSource",
+        "jester": "kinoray.data.annotations_csv:JesterSource",
+        "sthv2": "kinoray.data.annotations_json:SthV2Source",
+        "diving48": "kinoray.data.annotations_json:Diving48Source",
         "motion8": "kinoray.data.sources:Motion8Source",
     },
 )

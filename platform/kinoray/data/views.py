@@ -1,8 +1,9 @@
-"""What is cut out of a video: for training one random view, for evaluation fixed clips times fixed crops."""
+"""What is cut out of a video: for training random views, for evaluation fixed clips times fixed crops."""
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,77 +11,122 @@ from pydantic import Field, model_validator
 
 from kinoray.config.base import Config
 from kinoray.errors import DataError
-from kinoray.transforms.boxes import crop_offsets, random_resized_box, short_side_size
-from kinoray.video.decode import VideoReader
-from kinoray.video.frames import Frames
+from kinoray.transforms.boxes import crop_offsets, short_side_size
+from kinoray.transforms.colours import colour_code
+from kinoray.transforms.crop_boxes import AnyBox, RandomResizedBox, fixed_corners
+from kinoray.video.frames import Shot
 from kinoray.video.sampling import AnySampling
+from kinoray.video.video import Video
 
 TIME_TOLERANCE_SECONDS = 0.001
 """Annotations round to milliseconds: 0.667 means the frame at 2/3 of a second."""
 
 Side = Annotated[int, Field(ge=8, le=2048)]
+Pixels = Literal["rgb", "yuv420"]
+Pictures = NDArray[np.uint8]
+
+
+class Views(NamedTuple):
+    """The views of one video.
+
+    Attributes:
+        clip: as in ``ClipRow``.
+        is_mirrored: whether the label becomes that of the mirrored video.
+        colour: as in ``ClipRow``.
+    """
+
+    clip: Pictures
+    is_mirrored: bool
+    colour: int
 
 
 class TrainView(Config):
-    """One random view: a random clip, a random box of the picture resized to a square, perhaps mirrored."""
+    """Random views: a random clip, a random box of the picture resized to a square, perhaps mirrored."""
 
     sampling: AnySampling
     crop: Side
     """Side of the square that is trained on, in pixels."""
-    scale: tuple[float, float] = (0.08, 1.0)
-    """Range of the box's share of the picture's area."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Range of the box's width / height."""
+    box: AnyBox = RandomResizedBox()
+    """Which part of the picture becomes that square."""
     flip: float = Field(0.5, ge=0, le=1)
     """Probability of a mirrored clip; labels follow ``data.flip_labels``."""
+    repeats: int = Field(1, gt=0, le=64)
+    """Views drawn from a video while it is decoded once; a step sees ``repeats`` x ``batch_size`` of them."""
+    pixels: Pixels = "rgb"
+    """What travels to the model; yuv420 has half the bytes and becomes RGB on the model's device."""
 
     @model_validator(mode="after")
-    def _ranges_are_ordered(self) -> "TrainView":
-        for name, (low, high) in {"scale": self.scale, "ratio": self.ratio}.items():
-            if not 0 < low <= high or (name == "scale" and high > 1):
-                limit = "above 0 and up to 1" if name == "scale" else "above 0"
-                raise ValueError(f"{name}, got [{low:g}, {high:g}]; it should be [low, high], both {limit}")
+    def _clips_can_be_stacked(self) -> "TrainView":
+        check_stackable(self.sampling)
+        self.box.check(self.crop)
+        _check_side(self.crop, self.pixels)
         return self
 
-    def clip_shape(self) -> tuple[int, int, int, int, int]:
-        """(M, T, H, W, C)."""
-        return *sampling_shape(self.sampling), self.crop, self.crop, 3
+    def clip_shape(self) -> tuple[int, ...]:
+        """Of the clip in ``ClipRow``; M = repeats x clips of the sampling, repeats outermost."""
+        num_clips, clip_len = self.sampling.shape(is_training=True)
+        return self.repeats * num_clips, clip_len, *_picture_shape(self.crop, self.pixels)
 
-    def read(self, reader: VideoReader, segment: range, clip_seed: int) -> tuple[NDArray[np.uint8], bool]:
-        """Read the view that a seed stands for.
+    def shots(self, video: Video, segment: range, clip_seed: int, *, one_mirror: bool = False) -> list[Shot]:
+        """What a seed stands for, one for each repeat; nothing is decoded to know it.
 
         Args:
-            reader: the open video.
+            video: the open video.
             segment: its display frames that belong to the row.
-            clip_seed: decides everything that is random.
-
-        Returns:
-            The clip, ``(M, T, H, W, C)`` uint8, and whether it is mirrored.
+            clip_seed: decides everything that is random; the first repeat is what it stands for without repeats.
+            one_mirror: mirror all repeats or none of them: the row has one label, and a mirror changes it.
         """
         rng = np.random.default_rng(clip_seed)
-        mirrored = bool(rng.random() < self.flip)
-        box = random_resized_box(reader.height, reader.width, self.scale, self.ratio, rng)
-        indices = self.sampling.indices(len(segment), reader.fps, rng)
-        frames = reader.read(segment.start + indices.ravel(), crop=box, size=(self.crop, self.crop))
-        clip = _clips(frames, indices)
-        return (np.ascontiguousarray(clip[:, :, :, ::-1]) if mirrored else clip), mirrored
+        shots = []
+        for _ in range(self.repeats):
+            mirror = bool(rng.random() < self.flip)
+            box = self.box.draw(video.height, video.width, self.crop, rng)
+            indices = _picked(self.sampling, video, segment, rng)
+            shots.append(Shot(indices.ravel(), box, (self.crop, self.crop), mirror))
+        return [replace(shot, mirror=shots[0].mirror) for shot in shots] if one_mirror else shots
+
+    def read(
+        self,
+        video: Video,
+        segment: range,
+        clip_seed: int,
+        out: Pictures | None = None,
+        *,
+        one_mirror: bool = False,
+    ) -> Views:
+        """Read what a seed stands for, in one pass over the video; see ``shots``.
+
+        ``out`` is where to write the clip, of ``clip_shape`` and contiguous; None: a new array.
+        """
+        shots = self.shots(video, segment, clip_seed, one_mirror=one_mirror)
+        pictures, colour = _read(video, shots, self.pixels)
+        if out is None and len(shots) == 1:
+            clip = pictures[0].reshape(self.clip_shape())
+        else:
+            clip = np.empty(self.clip_shape(), np.uint8) if out is None else out
+            for part, repeat in zip(np.split(clip, len(shots)), pictures, strict=True):
+                np.copyto(part, repeat.reshape(part.shape))
+        return Views(clip, shots[0].mirror, colour)
 
 
 class EvalView(Config):
-    """Fixed views: the clips of a deterministic sampling times one or three crops of the resized picture."""
+    """Fixed views: the clips of a deterministic sampling times one, three or ten crops of the resized picture."""
 
     sampling: AnySampling
     crop: Side
     """Side of the square that is scored, in pixels."""
     resize: Side | None = None
     """Short side of the picture before cropping; default: 8/7 of ``crop`` (256 for 224), ``crop`` with three crops."""
-    num_crops: Literal[1, 3] = 1
-    """1: the centre; 3: both ends and the centre of the longer side."""
+    num_crops: Literal[1, 3, 10] = 1
+    """1: the centre; 3: both ends and the centre of the longer side; 10: corners and centre, also mirrored."""
+    pixels: Pixels = "rgb"
+    """As for training; crops of yuv420 start at even pixels, so up to one pixel before those of rgb."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "EvalView":
         if self.short_side() < self.crop:
             raise ValueError(f"resize, got {self.resize}; it should be at least crop ({self.crop})")
+        _check_side(self.crop, self.pixels)
         return self
 
     def short_side(self) -> int:
@@ -89,51 +135,99 @@ class EvalView(Config):
             return self.resize
         return self.crop if self.num_crops == 3 else round(self.crop * 8 / 7)
 
-    def clip_shape(self) -> tuple[int, int, int, int, int]:
-        """(M, T, H, W, C)."""
-        num_clips, clip_len = sampling_shape(self.sampling)
-        return num_clips * self.num_crops, clip_len, self.crop, self.crop, 3
+    def clip_shape(self) -> tuple[int, ...]:
+        """Of the clip in ``ClipRow``; M = clips of the sampling x crops, clips outermost.
 
-    def read(self, reader: VideoReader, segment: range, clip_seed: int) -> tuple[NDArray[np.uint8], bool]:
-        """Read all views, clips outermost. Nothing is random and nothing is mirrored; see ``TrainView.read``."""
-        del clip_seed
-        indices = self.sampling.indices(len(segment), reader.fps, None)
-        size = short_side_size(reader.height, reader.width, self.short_side())
-        frames = reader.read(segment.start + indices.ravel(), size=size)
-        clips = _clips(frames, indices)
-        crops = [
-            clips[:, :, top : top + self.crop, left : left + self.crop]
-            for top, left in crop_offsets(*size, self.crop, self.num_crops)
-        ]
-        return np.stack(crops, axis=1).reshape(self.clip_shape()), False
+        Raises:
+            ConfigError: M depends on the video.
+        """
+        num_clips, clip_len = self.sampling.shape(is_training=False)
+        return num_clips * self.num_crops, clip_len, *_picture_shape(self.crop, self.pixels)
+
+    def read(
+        self,
+        video: Video,
+        segment: range,
+        clip_seed: int = 0,
+        out: Pictures | None = None,
+        *,
+        one_mirror: bool = False,
+    ) -> Views:
+        """Read all views, decoding each frame once. Nothing is random, the label stays; see ``TrainView``."""
+        del clip_seed, one_mirror
+        indices = _picked(self.sampling, video, segment, None)
+        wanted, place = np.unique(indices, return_inverse=True)
+        size = short_side_size(video.height, video.width, self.short_side())
+        (pictures,), colour = _read(video, [Shot(wanted, size=size)], self.pixels)
+        num_clips, clip_len = indices.shape
+        picture = _picture_shape(self.crop, self.pixels)
+        clip = np.empty((num_clips * self.num_crops, clip_len, *picture), np.uint8) if out is None else out
+        views = clip.reshape(num_clips, self.num_crops, clip_len, *picture)
+        self._cut(pictures, size, place.reshape(indices.shape), views)
+        return Views(clip, False, colour)
+
+    def _cut(self, pictures: Pictures, size: tuple[int, int], place: NDArray[np.int64], views: Pictures) -> None:
+        """Write the crops of ``pictures[place]`` into ``views``, ``(clips, crops, T, ...)``."""
+        if self.num_crops == 10:
+            corners = fixed_corners(size[0] - self.crop, size[1] - self.crop, 5)
+        else:
+            corners = crop_offsets(*size, self.crop, self.num_crops)
+        if self.pixels == "rgb":
+            layers = [(pictures, views, 1)]
+        else:
+            corners = [(top // 2 * 2, left // 2 * 2) for top, left in corners]
+            flat = views.reshape(*views.shape[:-2], -1)
+            of_views = split_planes(flat, self.crop, self.crop)
+            layers = list(zip(split_planes(pictures, *size), of_views, (1, 2, 2), strict=True))
+        for source, target, grid in layers:
+            side = self.crop // grid
+            for number, (top, left) in enumerate(corners):
+                windows = source[:, top // grid :, left // grid :][:, :side, :side]
+                for clip, frame in np.ndindex(place.shape):
+                    window = windows[place[clip, frame]]
+                    target[clip, number, frame] = window
+                    if self.num_crops == 10:
+                        target[clip, number + 5, frame] = window[:, ::-1]
 
 
 View = TrainView | EvalView
 
 
-def sampling_shape(sampling: AnySampling) -> tuple[int, int]:
-    """(clips, frames of a clip) that a sampling yields for any video."""
-    num_clips, clip_len = sampling.indices(1_000, 25.0, None).shape
-    return num_clips, clip_len
+def check_stackable(sampling: AnySampling) -> None:
+    """Raise a ValueError, as validators do, where the number of clips depends on the video."""
+    if sampling.num_clips_varies:
+        raise ValueError(
+            f"sampling, got kind '{sampling.kind}', whose number of clips depends on the video; "
+            "use one with a fixed number, such as 'clips'"
+        )
 
 
-def segment_frames(reader: VideoReader, start_seconds: float | None, end_seconds: float | None) -> range:
+def split_planes(planes: Pictures, height: int, width: int) -> tuple[Pictures, Pictures, Pictures]:
+    """``(..., B)`` planes as views of Y ``(..., H, W)`` and of U and V, rounded up ``(..., H / 2, W / 2)``."""
+    half_height, half_width = (height + 1) // 2, (width + 1) // 2
+    luma, chroma = height * width, half_height * half_width
+    y, u, v = np.split(planes, [luma, luma + chroma], axis=-1)
+    half = (*planes.shape[:-1], half_height, half_width)
+    return y.reshape(*planes.shape[:-1], height, width), u.reshape(half), v.reshape(half)
+
+
+def segment_frames(video: Video, start_seconds: float | None, end_seconds: float | None) -> range:
     """The display frames that appear in ``[start, end)``, at least the one that is shown at ``start``.
 
     Raises:
         DataError: the video is over before the segment starts.
     """
     if start_seconds is None and end_seconds is None:
-        return range(reader.num_frames)
+        return range(video.num_frames)
     start = -math.inf if start_seconds is None else start_seconds
     end = math.inf if end_seconds is None else end_seconds
-    over_seconds = float(reader.pts_seconds[-1]) + 1 / reader.fps
+    over_seconds = float(video.pts_seconds[-1]) + 1 / video.fps
     if start >= over_seconds:
         raise DataError(
-            f"{reader.name}: a segment that starts at {start:g} seconds, got a video of {over_seconds:g}; "
+            f"{video.name}: a segment that starts at {start:g} seconds, got a video of {over_seconds:g}; "
             "correct start_seconds"
         )
-    first, stop = np.searchsorted(reader.pts_seconds, [start - TIME_TOLERANCE_SECONDS, end - TIME_TOLERANCE_SECONDS])
+    first, stop = np.searchsorted(video.pts_seconds, [start - TIME_TOLERANCE_SECONDS, end - TIME_TOLERANCE_SECONDS])
     if stop <= first:
         first = max(int(first) - 1, 0)
     return range(int(first), max(int(stop), int(first) + 1))
@@ -144,5 +238,25 @@ def flip_indices(flip_labels: Mapping[str, str], classes: tuple[str, ...]) -> tu
     return tuple(classes.index(flip_labels.get(name, name)) for name in classes)
 
 
-def _clips(frames: Frames, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-    return frames.data.reshape(*indices.shape, *frames.data.shape[1:])
+def _picked(sampling: AnySampling, video: Video, segment: range, rng: np.random.Generator | None) -> NDArray[np.int64]:
+    """``(M, T)`` display indices of the video, all in the segment."""
+    keyframes = video.keyframes - segment.start if sampling.at_keyframes else None
+    pts_seconds = video.pts_seconds[segment.start : segment.stop]
+    return segment.start + sampling.pick(pts_seconds, video.fps, rng, keyframes)
+
+
+def _read(video: Video, shots: Sequence[Shot], pixels: Pixels) -> tuple[list[Pictures], int]:
+    """Pictures of each shot, RGB ``(T, H, W, 3)`` or planes ``(T, B)``, and their colour code."""
+    if pixels == "rgb":
+        return [frames.data for frames in video.read_shots(shots)], 0
+    planes = video.read_planes(shots)
+    return [shot.data for shot in planes], colour_code(planes[0].matrix, planes[0].is_full_range)
+
+
+def _picture_shape(crop: int, pixels: Pixels) -> tuple[int, ...]:
+    return (crop, crop, 3) if pixels == "rgb" else (crop * 3 // 2, crop)
+
+
+def _check_side(crop: int, pixels: Pixels) -> None:
+    if pixels == "yuv420" and crop % 2:
+        raise ValueError(f"crop, got {crop} with pixels: yuv420; it should be even, {crop - 1} or {crop + 1}")

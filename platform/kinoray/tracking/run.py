@@ -202,8 +202,8 @@ class RunTracker:
         epoch = event.epoch + 1
         self._note_bad_videos("train", epoch, event.bad_videos)
         metrics = {"epoch": epoch, "train/epoch_loss": event.train_loss, "train/epoch_seconds": event.seconds}
-        if event.decode_seconds_per_clip:
-            metrics["train/decode_seconds_per_clip"] = event.decode_seconds_per_clip
+        if event.decode_cpu_seconds_per_clip:
+            metrics["train/decode_cpu_seconds_per_clip"] = event.decode_cpu_seconds_per_clip
         evaluation = event.evaluation
         if evaluation is not None:
             self._note_bad_videos("val", epoch, evaluation.bad_videos)

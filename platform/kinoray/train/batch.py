@@ -1,8 +1,8 @@
 """A batch of clips between the pipeline and the model."""
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -10,26 +10,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kinoray.transforms.yuv import planes_to_rgb
+
 
 @dataclass(frozen=True)
 class Batch:
     """Clips of one worker's share of a global batch, bad videos included.
 
     Attributes:
-        clips: ``(N, M, T, H, W, C)`` uint8. May alias memory that other processes read: never written in place.
+        clips: uint8, RGB ``(N, M, T, H, W, C)`` or planes ``(N, M, T, 3 * H / 2, W)`` as in ``ClipRow``. May alias
+            memory that other processes read: never written in place.
         labels: ``(N,)`` int64.
         video_ids: N ids.
         positions: ``(N,)`` int64, places in the plan.
+        clip_seeds: ``(N,)`` uint64, of the plan.
         errors: N messages, empty where the video was read.
-        decode_seconds: time that reading took, summed over the clips.
+        decode_seconds: CPU time that reading took, summed over the videos.
+        colours: N codes of what YUV planes are in (``transforms.colours``); without meaning for RGB.
     """
 
     clips: Tensor
     labels: Tensor
     video_ids: tuple[str, ...]
     positions: NDArray[np.int64]
+    clip_seeds: NDArray[np.uint64]
     errors: tuple[str, ...]
     decode_seconds: float
+    colours: tuple[int, ...]
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, NDArray[Any]]) -> Self:
@@ -43,8 +50,10 @@ class Batch:
             labels=torch.tensor(columns["label"], dtype=torch.int64),
             video_ids=tuple(str(video_id) for video_id in columns["video_id"]),
             positions=np.array(columns["position"], dtype=np.int64),
+            clip_seeds=np.array(columns["clip_seed"], dtype=np.uint64),
             errors=tuple(str(error) for error in columns["error"]),
             decode_seconds=float(np.sum(columns["decode_seconds"])),
+            colours=tuple(int(colour) for colour in columns["colour"]),
         )
 
     @property
@@ -52,21 +61,76 @@ class Batch:
         """Videos that were read."""
         return sum(not error for error in self.errors)
 
-    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Clips, labels and weights on a device.
+    @property
+    def kept(self) -> list[int]:
+        """Places of the videos that are trained on: those that were read, or all where none was.
 
-        Bad videos are left out; where all of them are bad they stay with weight 0, because every worker has to take
-        part in every step.
+        Every worker has to take part in every step.
+        """
+        return [index for index, error in enumerate(self.errors) if not error] or list(range(len(self.errors)))
+
+    def cut(self, part: slice) -> "Batch":
+        """Some of the videos; ``decode_seconds`` stays that of all."""
+        return replace(
+            self,
+            clips=self.clips[part],
+            labels=self.labels[part],
+            video_ids=self.video_ids[part],
+            positions=self.positions[part],
+            clip_seeds=self.clip_seeds[part],
+            errors=self.errors[part],
+            colours=self.colours[part],
+        )
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Clips, labels and weights of the videos that are ``kept`` on a device, for training; 0 is a bad one's weight.
 
         Returns:
-            ``(N, M, C, T, H, W)`` uint8 (a view, channels last in memory), ``(N,)`` int64, ``(N,)`` float32.
+            ``(N, M, C, T, H, W)`` uint8, ``(N,)`` int64, ``(N,)`` float32.
         """
-        good = [index for index, error in enumerate(self.errors) if not error]
-        all_good = len(good) == len(self.errors)
-        clips = self.clips if all_good or not good else self.clips[good]
-        labels = self.labels if all_good or not good else self.labels[good]
-        weights = torch.full((len(labels),), 1.0 if good else 0.0)
-        if device.type == "cuda":
-            clips, labels, weights = (x.pin_memory() for x in (clips, labels, weights))
-        clips, labels, weights = (x.to(device, non_blocking=True) for x in (clips, labels, weights))
-        return clips.permute(0, 1, 5, 2, 3, 4), labels, weights
+        kept = self.kept
+        weights = torch.full((len(kept),), 1.0 if self.num_good else 0.0)
+        labels, weights = (x.to(device, non_blocking=True) for x in (self.labels[kept], weights))
+        return self._clips_on(device, kept), labels, weights
+
+    def all_clips_on(self, device: torch.device) -> Tensor:
+        """``(N, M, C, T, H, W)`` uint8 on a device, for scoring: bad videos included."""
+        return self._clips_on(device, range(len(self.errors)))
+
+    def _clips_on(self, device: torch.device, kept: Sequence[int]) -> Tensor:
+        clips = moved(self.clips, kept, device)
+        return as_rgb(clips, [self.colours[index] for index in kept])
+
+
+def as_rgb(clips: Tensor, colours: Sequence[int]) -> Tensor:
+    """What a model looks at.
+
+    Args:
+        clips: uint8, RGB ``(N, M, T, H, W, C)`` or planes ``(N, M, T, 3 * H / 2, W)``.
+        colours: N codes for planes.
+
+    Returns:
+        ``(N, M, C, T, H, W)`` uint8; of RGB a view, channels last in memory.
+    """
+    return clips.permute(0, 1, 5, 2, 3, 4) if clips.ndim == 6 else planes_to_rgb(clips, colours)
+
+
+def moved(clips: Tensor, kept: Sequence[int], device: torch.device) -> Tensor:
+    """The kept rows (ascending) on a device, without waiting for the copy; on a CPU nothing is copied if all are kept.
+
+    A GPU fetches only from pinned memory without holding up this thread. Torch keeps such memory in blocks that it
+    hands out again as soon as the copies from them are done, so that after the first steps this allocates nothing;
+    a staging buffer of our own would need the same events to be as safe. Rows that are left out are never copied.
+    """
+    is_whole = len(kept) == len(clips)
+    if device.type != "cuda":
+        return (clips if is_whole else clips[list(kept)]).to(device)
+    # Torch notes a copy by where its block begins: a later part of one could be handed out while it is still copied.
+    if is_whole and clips.storage_offset() == 0 and clips.is_pinned():
+        return clips.to(device, non_blocking=True)
+    pinned = torch.empty((len(kept), *clips.shape[1:]), dtype=clips.dtype, pin_memory=True)
+    if is_whole:
+        pinned.copy_(clips)
+    else:
+        torch.index_select(clips, 0, torch.tensor(kept), out=pinned)
+    return pinned.to(device, non_blocking=True)

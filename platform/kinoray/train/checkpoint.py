@@ -3,7 +3,7 @@
 ``model.safetensors``  weights
 ``recipe.yaml``        the resolved recipe
 ``classes.txt``        class names, one a line
-``training.pt``        the optimizer's state, tensors and plain values only; a copy for inference is without it
+``training.pt``        what only training needs, tensors and plain values only; a copy for inference is without it
 ``checkpoint.json``    epoch, metrics, and size and digest of every other file; written last
 """
 
@@ -73,7 +73,7 @@ class Checkpoint:
             return load_file(path)
 
     def training_state(self) -> dict[str, Any]:
-        """What ``write_checkpoint`` got as the optimizer's state."""
+        """What ``write_checkpoint`` got as the training state."""
         with _damage_named(self.folder / TRAINING_STATE) as path:
             state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         return state
@@ -113,18 +113,28 @@ def write_checkpoint(
     folder: Path,
     *,
     model: nn.Module,
-    optimizer: Optimizer,
+    training_state: Mapping[str, Any],
     recipe: Recipe,
     classes: Sequence[str],
     progress: Progress,
     metrics: Mapping[str, float],
 ) -> None:
-    """Fill an empty folder; whoever calls moves or uploads it as a whole."""
+    """Fill an empty folder; whoever calls moves or uploads it as a whole.
+
+    Args:
+        folder: made if missing.
+        model: its weights are what the checkpoint is for.
+        training_state: tensors and plain values that only training needs, the optimizer's state among them.
+        recipe: that was trained.
+        classes: K names.
+        progress: how far training has come.
+        metrics: of this epoch's evaluation.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     # Copied even from the CPU: safetensors refuses two names for one memory, as tied weights have.
     weights = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    torch.save({"optimizer": optimizer.state_dict()}, folder / TRAINING_STATE)
+    torch.save(dict(training_state), folder / TRAINING_STATE)
     (folder / "recipe.yaml").write_text(recipe.yaml(), encoding="utf-8")
     (folder / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
     files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}

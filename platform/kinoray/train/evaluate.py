@@ -23,7 +23,7 @@ def predict(model: nn.Module, batches: Iterable[Batch], *, average: Average, wor
     parts = []
     with torch.inference_mode():
         for batch in batches:
-            clips = batch.clips.to(world.device, non_blocking=True).permute(0, 1, 5, 2, 3, 4)
+            clips = batch.all_clips_on(world.device)
             scores = average_views(model(clips).float(), average).cpu().numpy()
             scores[[bool(error) for error in batch.errors]] = 0
             parts.append(Predictions(batch.positions, batch.video_ids, batch.labels.numpy(), scores, batch.errors))
@@ -58,7 +58,7 @@ def temporal_probe(model: nn.Module, batches: Iterable[Batch], world: World, *, 
     num_videos = 0
     with torch.inference_mode():
         for batch in batches:
-            clips = batch.clips.to(world.device).permute(0, 1, 5, 2, 3, 4)
+            clips = batch.all_clips_on(world.device)
             labels, good = batch.labels.numpy(), np.array([not error for error in batch.errors])
             num_videos += int(good.sum())
             for name in correct:

@@ -88,8 +88,8 @@ class EpochDone:
     """Where it is stored: a path or URI."""
     bad_videos: tuple[BadVideo, ...] = ()
     """Training videos of this epoch that could not be read."""
-    decode_seconds_per_clip: float = 0.0
-    """CPU-like seconds one clip took to read, mean."""
+    decode_cpu_seconds_per_clip: float = 0.0
+    """CPU time that reading one video took, mean."""
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from kinoray.data.config import Dataset
 from kinoray.data.plan import epoch_plan, evaluation_plan, num_steps, training_share
 from kinoray.data.reading import ClipReader
-from kinoray.data.rows import ClipRow
+from kinoray.data.rows import ReadRow
 from kinoray.recipe import Recipe
 from kinoray.train.batch import Batch
 from kinoray.train.checkpoint import FolderStore, Progress
@@ -54,16 +55,19 @@ class LocalFeed:
         return self._stream(evaluation_plan(self.dataset.val.table), ClipReader(split), split.batch_size)
 
     def _stream(self, rows: pa.Table, reader: ClipReader, batch_size: int) -> Iterator[Batch]:
-        """Batches in the order of the rows; a few are decoded ahead."""
+        """Batches in the order of the rows; a few are decoded ahead, straight into their place."""
+        listed, shape = rows.to_pylist(), reader.view.clip_shape()
         with ThreadPoolExecutor(self._num_threads, thread_name_prefix="kinoray-decode") as pool:
-            pending: deque[Future[ClipRow]] = deque()
-            ahead = iter(rows.to_pylist())
-            for row in ahead:
-                pending.append(pool.submit(reader, row))
-                if len(pending) >= (1 + BATCHES_AHEAD) * batch_size:
-                    yield _next_batch(pending, batch_size)
+            pending: deque[tuple[NDArray[np.uint8], list[Future[ReadRow]]]] = deque()
+            for start in range(0, len(listed), batch_size):
+                part = listed[start : start + batch_size]
+                clips = np.empty((len(part), *shape), np.uint8)
+                reads = [pool.submit(reader.read_into, row, clip) for row, clip in zip(part, clips, strict=True)]
+                pending.append((clips, reads))
+                if len(pending) > BATCHES_AHEAD:
+                    yield _batch(*pending.popleft())
             while pending:
-                yield _next_batch(pending, batch_size)
+                yield _batch(*pending.popleft())
 
 
 def fit_locally(recipe: Recipe, dataset: Dataset, folder: Path, *, num_threads: int, emit: Listener) -> Progress:
@@ -74,6 +78,7 @@ def fit_locally(recipe: Recipe, dataset: Dataset, folder: Path, *, num_threads: 
     return fit(recipe, feed, store, World(device=device), emit)
 
 
-def _next_batch(pending: deque[Future[ClipRow]], batch_size: int) -> Batch:
-    rows = [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]
-    return Batch.from_columns({name: np.array([row[name] for row in rows]) for name in ClipRow.__annotations__})  # type: ignore[literal-required]
+def _batch(clips: NDArray[np.uint8], reads: list[Future[ReadRow]]) -> Batch:
+    rows = [read.result() for read in reads]
+    columns = {name: np.array([row[name] for row in rows]) for name in ReadRow.__annotations__}  # type: ignore[literal-required]
+    return Batch.from_columns(columns | {"clip": clips})

@@ -5,27 +5,22 @@
 
 import tempfile
 from collections.abc import Iterable
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from kinoray.data.config import Dataset
-from kinoray.losses import LossConfig
-from kinoray.models.base import Recognizer
-from kinoray.models.weights import load_weights
-from kinoray.recipe import Recipe, TrainingConfig
+from kinoray.recipe import Recipe
 from kinoray.schedules import lr_factor
 from kinoray.train.batch import Batch
-from kinoray.train.checkpoint import Progress, Store, open_checkpoint, read_weights, write_checkpoint
+from kinoray.train.checkpoint import Progress, Store, write_checkpoint
 from kinoray.train.evaluate import evaluate, temporal_probe
 from kinoray.train.events import EpochDone, Evaluation, Finished, Listener, Started
+from kinoray.train.learner import Learner, start_learner, train_step
 from kinoray.train.meter import Meter
 from kinoray.train.predictions import check_bad_videos
 from kinoray.train.world import World
@@ -46,29 +41,6 @@ class Feed(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Learner:
-    """What a training step changes and needs.
-
-    Attributes:
-        net: the recognizer, unwrapped.
-        model: the same, wrapped for DDP where there are several workers.
-    """
-
-    net: Recognizer
-    model: nn.Module
-    optimizer: Optimizer
-    loss: LossConfig
-    training: TrainingConfig
-    world: World
-
-    def autocast(self) -> torch.autocast | nullcontext[None]:
-        """The precision of forward and loss."""
-        if self.training.precision == "bf16":
-            return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
-        return nullcontext()
-
-
 def fit(recipe: Recipe, feed: Feed, store: Store, world: World, emit: Listener) -> Progress:
     """Train until the recipe's last epoch, from the store's newest checkpoint if there is one.
 
@@ -76,7 +48,7 @@ def fit(recipe: Recipe, feed: Feed, store: Store, world: World, emit: Listener) 
         DivergenceError: the loss is no longer finite.
         DataError: too many videos of an epoch cannot be read.
     """
-    learner, progress = _start(recipe, store, world)
+    learner, progress = start_learner(recipe, store, world)
     emit(_started(learner, recipe, feed, first_epoch=progress.epoch + 1))
     max_bad = recipe.data.max_bad_fraction * feed.dataset.train.num_videos
     for epoch in range(progress.epoch + 1, recipe.training.epochs):
@@ -94,45 +66,17 @@ def fit(recipe: Recipe, feed: Feed, store: Store, world: World, emit: Listener) 
         trained = meter.close(feed.dataset.train)
         check_bad_videos(trained.bad_videos, feed.dataset.train.num_videos, recipe.data.max_bad_fraction)
         world.average_buffers(learner.net)
+        if learner.average is not None:
+            world.average_buffers(learner.result)
         evaluation = _evaluate_epoch(learner, recipe, feed, epoch)
         progress, is_best = _advanced(progress, recipe, trained, evaluation)
         place = _save(learner, recipe, feed, store, progress=progress, evaluation=evaluation)
         emit(replace(trained, evaluation=evaluation, is_best=is_best, checkpoint=place))
     probe = {}
     if recipe.evaluation.temporal_probe and feed.dataset.val:
-        probe = temporal_probe(learner.net, feed.val(progress.epoch), world, average=recipe.evaluation.average)
+        probe = temporal_probe(learner.result, feed.val(progress.epoch), world, average=recipe.evaluation.average)
     emit(Finished(probe))
     return progress
-
-
-def train_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
-    """One optimizer step on a global batch, of which ``batch`` is this worker's share.
-
-    The loss is the mean over the readable videos of the global batch, however they are dealt to workers. Where none of
-    them is readable nothing changes.
-
-    Returns:
-        ``(2,)`` float64, this worker's sum of losses and number of videos; and ``()`` the gradient's norm.
-    """
-    world, training = learner.world, learner.training
-    clips, labels, weights = batch.on(world.device)
-    num_videos = world.sum(weights.sum())
-    # The blank clips of a share without readable videos must not enter the running statistics.
-    kept = [] if batch.num_good else [(buffer, buffer.clone()) for buffer in learner.net.buffers()]
-    with learner.autocast():
-        logits = learner.model(clips)
-        num_views = logits.shape[1]
-        losses = learner.loss.per_sample(logits.flatten(0, 1), labels.repeat_interleave(num_views))
-    loss_sum = (losses.view(-1, num_views).mean(1) * weights).sum()
-    learner.optimizer.zero_grad(set_to_none=True)
-    # DDP averages gradients over workers; times their number it sums them.
-    torch.autograd.backward(loss_sum * world.size / num_videos.clamp(min=1))
-    grad_norm = nn.utils.clip_grad_norm_(learner.net.parameters(), training.clip_grad_norm or float("inf"))
-    if batch.num_good or num_videos:
-        learner.optimizer.step()
-    for buffer, value in kept:
-        buffer.copy_(value)
-    return torch.stack([loss_sum.detach(), weights.sum()]).double(), grad_norm.detach()
 
 
 def _started(learner: Learner, recipe: Recipe, feed: Feed, *, first_epoch: int) -> Started:
@@ -148,31 +92,11 @@ def _started(learner: Learner, recipe: Recipe, feed: Feed, *, first_epoch: int) 
     )
 
 
-def _start(recipe: Recipe, store: Store, world: World) -> tuple[Learner, Progress]:
-    """Weights, optimizer and counters: of the newest checkpoint, else of ``init_from``, else fresh."""
-    folder, init_from = store.latest(), recipe.training.init_from
-    is_fresh = folder is None and init_from is None
-    torch.manual_seed(recipe.seed)
-    net = (recipe.model if is_fresh else recipe.model.without_pretrained()).build().to(world.device)
-    optimizer = recipe.optimizer.build(net)
-    progress = Progress(epoch=-1, step=0)
-    if folder is not None:
-        checkpoint = open_checkpoint(folder)
-        checkpoint.restore_model(net)
-        checkpoint.restore_optimizer(optimizer, recipe)
-        progress = checkpoint.progress
-    elif init_from is not None:
-        load_weights(net, read_weights(init_from), where=f"training.init_from: {init_from}")
-    # Without broadcasting, every worker's running statistics are of its own videos until they are averaged.
-    model = DistributedDataParallel(net, broadcast_buffers=False) if world.size > 1 else net
-    return Learner(net, model, optimizer, recipe.loss, recipe.training, world), progress
-
-
 def _evaluate_epoch(learner: Learner, recipe: Recipe, feed: Feed, epoch: int) -> Evaluation | None:
     manifest = feed.dataset.val
     if manifest is None or not recipe.evaluation.is_due(epoch, recipe.training.epochs):
         return None
-    return evaluate(learner.net, feed.val(epoch), learner.world, recipe=recipe, manifest=manifest)
+    return evaluate(learner.result, feed.val(epoch), learner.world, recipe=recipe, manifest=manifest)
 
 
 def _advanced(
@@ -196,8 +120,8 @@ def _save(
     with tempfile.TemporaryDirectory(prefix="kinoray-checkpoint-") as folder:
         write_checkpoint(
             Path(folder),
-            model=learner.net,
-            optimizer=learner.optimizer,
+            model=learner.result,
+            training_state=learner.state(),
             recipe=recipe,
             classes=feed.dataset.classes,
             progress=progress,

@@ -114,7 +114,7 @@ class Meter:
             is_best=False,
             checkpoint="",
             bad_videos=tuple(bad),
-            decode_seconds_per_clip=self._decode_seconds / max(1, self._num_clips),
+            decode_cpu_seconds_per_clip=self._decode_seconds / max(1, self._num_clips),
         )
 
     def _end_window(self) -> tuple[float, float, float]:

@@ -307,4 +307,6 @@ def _ordered_by_headers(
         return table
     keys = table.keys[~np.isin(table.keys, list(order.late))]
     shown = [number for number in order.numbers if not is_hidden[number]]
+    if not shown:
+        return table
     return replace(table, keys=keys, may_skip=order.may_skip).showing(shown)

@@ -11,7 +11,7 @@ from rich.console import Console
 from toy_training import load_data
 
 from kinoray.cli import console as module
-from kinoray.cli.console import TrainingConsole, announce, make_console, show_evaluation
+from kinoray.cli.console import TrainingConsole, announce, data_advice, make_console, show_evaluation
 from kinoray.recipe import Recipe
 from kinoray.train.checkpoint import Checkpoint, Progress
 from kinoray.train.events import BadVideo, EpochDone, Evaluation, Finished, Started, StepsDone
@@ -47,7 +47,7 @@ def best_of(events: Iterable[object]) -> Checkpoint:
 
 
 def show(console: Console, *events: object, monitor: str = "top1", closed: bool = False) -> list[str]:
-    with TrainingConsole(console, monitor) as view:
+    with TrainingConsole(console, monitor, decode_cpus=1) as view:
         for event in events:
             view(event)  # type: ignore[arg-type]
     if closed:
@@ -125,11 +125,46 @@ def test_the_closing_table(log: Console) -> None:
         ["temporal probe, ordered", "0.750"],
         ["temporal probe, single frame", "0.250"],
         ["training speed", "15.0 videos/s"],
-        ["waiting for data", "40% of the training time (data is the bottleneck: give decoding more CPUs)"],
+        ["waiting for data", "40% of the training time"],
         ["wall time", "0 s"],
         ["checkpoint", TRICKY],
         ["MLflow", "sqlite:///runs/[x].db"],
     ]
+
+
+SLOW = replace(
+    EPOCH,
+    seconds=60.0,
+    videos_per_second=160.0,
+    data_wait_fraction=0.6,
+    decode_cpu_seconds_per_clip=0.005,
+    is_best=False,
+)
+
+
+def test_a_model_that_waits_for_decoding_gets_the_numbers() -> None:
+    assert data_advice(SLOW, 1) == (
+        "the model waits 60% of the time; 5 CPU-ms a video x the 400 videos/s that it could take need 2 decode CPUs, "
+        "it has 1: raise site.decode_cpus or add nodes, or shrink the videos once with jobs/prepare.py --transcode"
+    )
+
+
+def test_where_decoding_could_keep_up_reading_is_slow() -> None:
+    assert "need 2 decode CPUs, it has 16: so reading is slow" in data_advice(SLOW, 16)
+
+
+@pytest.mark.parametrize("changes", [{"data_wait_fraction": 0.1}, {"seconds": 8.0}], ids=["little", "short"])
+def test_little_waiting_is_not_worth_a_word(changes: dict[str, float]) -> None:
+    assert data_advice(replace(SLOW, **changes), 1) == ""
+
+
+def test_a_model_that_only_waits_is_no_division_by_zero() -> None:
+    assert "waits 100% of the time" in data_advice(replace(SLOW, data_wait_fraction=1.0), 1)
+
+
+def test_advice_is_given_once(log: Console) -> None:
+    said = show(log, STARTED, EPOCH, SLOW, replace(SLOW, epoch=1))
+    assert [line.startswith("  data: the model waits") for line in said] == [False, False, False, True, False]
 
 
 def test_the_closing_table_of_a_run_that_had_nothing_left_to_do(log: Console) -> None:
@@ -167,7 +202,7 @@ def test_a_log_line_is_as_long_as_it_needs(capsys: pytest.CaptureFixture[str]) -
 def test_a_terminal_shows_progress() -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
     bad = replace(EPOCH, bad_videos=(BadVideo("v", TRICKY, f"{TRICKY}: no such file"),))
-    with TrainingConsole(terminal, "top1") as view:
+    with TrainingConsole(terminal, "top1", decode_cpus=1) as view:
         for event in (STARTED, STEPS, bad, Finished({"ordered": 1.0})):
             view(event)
             view._progress.refresh()  # it would else come ten times a second
@@ -180,7 +215,7 @@ def test_a_terminal_shows_progress() -> None:
 
 def test_a_broken_run_leaves_the_terminal_in_order() -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
-    view = TrainingConsole(terminal, "top1")
+    view = TrainingConsole(terminal, "top1", decode_cpus=1)
 
     def broken() -> None:
         with view:

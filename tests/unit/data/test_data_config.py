@@ -124,3 +124,21 @@ def test_an_evaluation_needs_views_and_videos(config):
     assert refusal(ConfigError, config({"train": ["a"]}, test=VIEW).evaluation_source, "test") == (
         "data.test.source: missing; name its videos to evaluate on them"
     )
+
+
+def test_augmentations_are_listed_in_order(config, tmp_path):
+    values = config({"train": ["a"], "val": ["a"]}).model_dump(mode="json")
+    values["train"]["augment"] = [{"kind": "rand_augment", "num_ops": 3}, {"kind": "random_erasing"}]
+    data = DataConfig.model_validate(values)
+    assert [augmentation.kind for augmentation in data.train.augment] == ["rand_augment", "random_erasing"]
+    assert DataConfig.model_validate(data.model_dump(mode="json")) == data
+    values["train"]["augment"][1]["scale"] = [0.5, 2]
+    assert "scale, got [0.5, 2]" in refusal(ValidationError, DataConfig.model_validate, values)
+
+
+def test_mirrored_crops_are_refused_where_a_mirror_changes_the_class(config):
+    splits = {"train": ["left", "right"], "val": ["left"]}
+    flip_labels = {"left": "right", "right": "left"}
+    assert config(splits, test=VIEW | {"num_crops": 10}).evaluation_split("test").num_crops == 10
+    message = refusal(ValidationError, lambda: config(splits, test=VIEW | {"num_crops": 10}, flip_labels=flip_labels))
+    assert "test.num_crops, got 10, half of them mirrored, which changes classes by flip_labels; use 3" in message

@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from kinoray.data.views import EvalView, TrainView, flip_indices, sampling_shape, segment_frames
+from kinoray.data.views import EvalView, TrainView, flip_indices, segment_frames, split_planes
 from kinoray.errors import DataError
+from kinoray.transforms.boxes import crop_offsets, short_side_size
+from kinoray.transforms.crop_boxes import RandomResizedBox
 from kinoray.video.decode import VideoReader
+from kinoray.video.frames import Box, Shot
 from kinoray.video.sampling import ClipSampling, SegmentSampling
+from kinoray.video.sampling_kinds import WindowSampling
 
 CLIP = ClipSampling(clip_len=4, frame_interval=3)
-WHOLE = {"scale": (1.0, 1.0), "ratio": (4 / 3, 4 / 3)}
+WINDOWS = WindowSampling(clip_len=4)
+WHOLE = {"box": RandomResizedBox(scale=(1.0, 1.0), ratio=(4 / 3, 4 / 3))}
 
 
 @pytest.fixture
@@ -19,12 +24,22 @@ def reader(video):
         yield reader
 
 
-def read(view, reader, clip_seed=0, segment=None):
-    clip, mirrored = view.read(reader, range(reader.num_frames) if segment is None else segment, clip_seed)
-    assert clip.shape == view.clip_shape()
-    assert clip.dtype == np.uint8
-    assert clip.flags.c_contiguous
-    return clip, mirrored
+def read(view, reader, clip_seed=0, segment=None, *, one_mirror=False):
+    segment = range(reader.num_frames) if segment is None else segment
+    views = view.read(reader, segment, clip_seed, one_mirror=one_mirror)
+    assert views.clip.shape == view.clip_shape()
+    assert views.clip.dtype == np.uint8
+    assert views.clip.flags.c_contiguous
+    place = np.full(view.clip_shape(), 77, np.uint8)
+    assert view.read(reader, segment, clip_seed, place, one_mirror=one_mirror).clip is place
+    np.testing.assert_array_equal(place, views.clip)
+    return views.clip, views.is_mirrored
+
+
+def luma(planes):
+    """``(..., 3 * H / 2, W)`` -> ``(..., H, W, 1)``."""
+    *_, rows, width = planes.shape
+    return split_planes(planes.reshape(*planes.shape[:-2], -1), rows * 2 // 3, width)[0][..., None]
 
 
 @pytest.mark.parametrize("sampling", [CLIP, SegmentSampling(num_segments=5), ClipSampling(clip_len=2, num_clips=3)])
@@ -34,7 +49,7 @@ def test_a_training_view_reads_the_frames_that_its_sampling_draws(reader, indice
     for seed in range(8):
         clip, _ = read(view, reader, seed)
         indices = indices_of(clip)
-        assert indices.shape == sampling_shape(sampling)
+        assert indices.shape == sampling.shape(is_training=True)
         assert (np.diff(indices, axis=1) >= 0).all()
         if sampling is CLIP:
             assert (np.diff(indices) == 3).all()
@@ -80,6 +95,85 @@ def test_the_flip_changes_no_other_draw(reader):
     np.testing.assert_array_equal(plain, mirrored[:, :, :, ::-1])
 
 
+@pytest.mark.parametrize("pixels", ["rgb", "yuv420"])
+@pytest.mark.parametrize("sampling", [CLIP, ClipSampling(clip_len=2, num_clips=3)])
+def test_repeats_are_drawn_one_after_the_other(reader, pixels, sampling):
+    """The first is what the seed stands for without repeats; each has a clip, a box and a mirror of its own."""
+    once = TrainView(sampling=sampling, crop=24, pixels=pixels)
+    often = once.model_copy(update={"repeats": 4})
+    num_clips = once.clip_shape()[0]
+    for seed in range(5):
+        clip, mirrored = read(once, reader, seed)
+        repeats, first_mirrored = read(often, reader, seed)
+        assert (len(repeats), first_mirrored) == (4 * num_clips, mirrored)
+        np.testing.assert_array_equal(repeats[:num_clips], clip)
+        shots = often.shots(reader, range(reader.num_frames), seed)
+        assert len({shot.crop for shot in shots}) == 4
+        assert len({tuple(shot.indices) for shot in shots}) > 1
+        for number, shot in enumerate(shots):
+            alone = (reader.read_shots if pixels == "rgb" else reader.read_planes)([shot])[0].data
+            np.testing.assert_array_equal(repeats[num_clips * number :][:num_clips].ravel(), alone.ravel())
+    mirrors = [[shot.mirror for shot in often.shots(reader, range(40), seed)] for seed in range(20)]
+    assert {len(set(four)) for four in mirrors} == {1, 2}
+
+
+def test_repeats_are_read_in_one_pass(reader, monkeypatch):
+    passes = []
+    read_shots = reader.read_shots
+    monkeypatch.setattr(reader, "read_shots", lambda shots: passes.append(len(shots)) or read_shots(shots))
+    TrainView(sampling=CLIP, crop=24, repeats=3).read(reader, range(40), 0)
+    assert passes == [3]
+
+
+def test_one_mirror_is_that_of_the_first_repeat(reader, brighter_side):
+    view = TrainView(sampling=CLIP, crop=16, repeats=4, **WHOLE)
+    seen = set()
+    for seed in range(12):
+        free, mirrored = read(view, reader, seed)
+        bound, mirrored_alike = read(view, reader, seed, one_mirror=True)
+        assert mirrored_alike == mirrored
+        np.testing.assert_array_equal(bound[0], free[0])
+        assert {brighter_side(clip) for clip in bound} == {"right" if mirrored else "left"}
+        seen.add(mirrored)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_planes_are_the_same_view(reader, indices_of, brighter_side, flip):
+    rgb = TrainView(sampling=CLIP, crop=16, flip=flip, **WHOLE)
+    planes = rgb.model_copy(update={"pixels": "yuv420"})
+    assert planes.clip_shape() == (1, 4, 24, 16)
+    for seed in range(5):
+        clip, mirrored = read(planes, reader, seed)
+        assert mirrored == bool(flip)
+        assert brighter_side(luma(clip)) == ("right" if flip else "left")
+        # Luma is 16 and three levels a frame; the conversion to RGB that the indices are read from stretches it.
+        found = (luma(clip)[..., 8, [0, -1], 0].min(axis=-1) - 16.0) / 3
+        np.testing.assert_allclose(found, indices_of(read(rgb, reader, seed)[0]), atol=0.4)
+        assert (np.unique(clip.reshape(1, 4, -1)[..., 16 * 16 :]) == [128]).all()  # there is no colour in it
+
+
+def test_keyframes_alone_are_read_where_they_are_asked_for(reader, indices_of):
+    sampling = ClipSampling(clip_len=3, frame_interval=12, at_keyframes=True)
+    view = TrainView(sampling=sampling, crop=16, **WHOLE)
+    drawn = {tuple(indices_of(read(view, reader, seed)[0])[0]) for seed in range(8)}
+    assert drawn <= {(0, 12, 24), (12, 24, 36)}
+    fixed = EvalView(sampling=sampling.model_copy(update={"frame_interval": 6}), crop=48, resize=48)
+    assert set(indices_of(read(fixed, reader, segment=range(11, 30))[0]).ravel()) == {12, 24}
+
+
+def test_a_timeline_in_seconds_is_that_of_the_segment(reader, indices_of):
+    sampling = ClipSampling(clip_len=3, per="seconds", target_fps=5.0)
+    view = EvalView(sampling=sampling, crop=48, resize=48)
+    assert indices_of(read(view, reader, segment=range(10, 25))[0]).tolist() == [[10, 15, 20]]
+
+
+def test_clips_of_training_are_as_many_as_their_sampling_draws():
+    twice = ClipSampling(clip_len=4, num_clips=3, twice=True)
+    assert TrainView(sampling=twice, crop=16, repeats=2).clip_shape() == (6, 4, 16, 16, 3)
+    assert EvalView(sampling=twice, crop=16).clip_shape() == (6, 4, 16, 16, 3)
+
+
 def test_evaluation_reads_fixed_frames_and_the_centre(reader, indices_of, brighter_side):
     view = EvalView(sampling=ClipSampling(clip_len=3, frame_interval=2, num_clips=2), crop=48, resize=48)
     clip, mirrored = read(view, reader, clip_seed=7)
@@ -116,6 +210,36 @@ def test_crops_of_a_tall_video_stand_above_each_other(write_video, tmp_path):
         np.testing.assert_array_equal(clips[crop, 0], whole[top : top + 48])
 
 
+def test_ten_crops_are_corners_and_centre_and_their_mirrors(reader):
+    view = EvalView(sampling=ClipSampling(clip_len=2), crop=40, resize=48, num_crops=10)
+    clips, is_mirrored = read(view, reader)
+    assert clips.shape == view.clip_shape() == (10, 2, 40, 40, 3)
+    assert not is_mirrored
+    whole = reader.read([19, 20]).data
+    for number, (top, left) in enumerate([(0, 0), (0, 24), (8, 0), (8, 24), (4, 12)]):
+        crop = whole[:, top : top + 40, left : left + 40]
+        np.testing.assert_array_equal(clips[number], crop)
+        np.testing.assert_array_equal(clips[number + 5], crop[:, :, ::-1])
+
+
+@pytest.mark.parametrize("num_crops", [1, 3])
+@pytest.mark.parametrize("size", [(48, 64), (80, 48), (46, 60)])  # becomes 46 x 61, 77 x 46, 46 x 60
+def test_crops_of_planes_start_at_even_pixels(write_video, tmp_path, size, num_crops):
+    sampling = ClipSampling(clip_len=2, num_clips=2)
+    rgb = EvalView(sampling=sampling, crop=24, resize=46, num_crops=num_crops)
+    with VideoReader(write_video(tmp_path / "crops.mp4", 4, size=size)) as reader:
+        planes, _ = read(rgb.model_copy(update={"pixels": "yuv420"}), reader)
+        resized = short_side_size(reader.height, reader.width, 46)
+        (whole,) = reader.read_planes([Shot(np.array([0, 1, 2, 3]), size=resized)])
+    y, u, v = split_planes(whole.data, *resized)
+    got = split_planes(planes.reshape(len(planes), 2, -1), 24, 24)
+    for number, (top, left) in enumerate(crop_offsets(*resized, 24, num_crops)):
+        for crops, plane, grid in zip(got, (y, u, v), (1, 2, 2), strict=True):
+            at = np.s_[:, top // 2 * 2 // grid :, left // 2 * 2 // grid :]
+            window = plane[at][:, : 24 // grid, : 24 // grid]
+            np.testing.assert_array_equal(crops[number::num_crops].reshape(4, *window.shape[1:]), window)
+
+
 @pytest.mark.parametrize(
     ("view", "short_side"),
     [
@@ -136,21 +260,38 @@ def test_the_short_side_before_cropping(view, short_side):
         (EvalView, {"resize": 200}, "resize, got 200; it should be at least crop (224)"),
         (
             TrainView,
-            {"scale": (0.5, 1.5)},
+            {"box": {"scale": (0.5, 1.5)}},
             r"scale, got [0.5, 1.5]; it should be [low, high], both above 0 and up to 1",
         ),
-        (TrainView, {"scale": (0.9, 0.5)}, r"scale, got [0.9, 0.5]; it should be [low, high]"),
-        (TrainView, {"ratio": (0.0, 2.0)}, r"ratio, got [0, 2]; it should be [low, high], both above 0"),
+        (TrainView, {"crop": 111, "pixels": "yuv420"}, "crop, got 111 with pixels: yuv420; it should be even, 110 or"),
+        (EvalView, {"crop": 113, "pixels": "yuv420"}, "crop, got 113 with pixels: yuv420; it should be even, 112 or"),
+        (TrainView, {"sampling": WINDOWS}, "sampling, got kind 'windows', whose number of clips depends on the video"),
+        (TrainView, {"box": {"scale": (0.9, 0.5)}}, r"scale, got [0.9, 0.5]; it should be [low, high]"),
+        (TrainView, {"box": {"ratio": (0.0, 2.0)}}, r"ratio, got [0, 2]; it should be [low, high], both above 0"),
+        (
+            TrainView,
+            {"box": {"kind": "rescaled", "short_side": (160, 200)}},
+            "short_side, got 160 at least; it should be",
+        ),
     ],
 )
 def test_impossible_views(view, settings, told):
     with pytest.raises(ValidationError) as caught:
-        view(sampling=CLIP, crop=224, **settings)
+        view(**({"sampling": CLIP, "crop": 224} | settings))
     assert told in str(caught.value)
 
 
 def test_ratios_may_be_above_one():
-    assert TrainView(sampling=CLIP, crop=224, ratio=(1.5, 3.0)).ratio == (1.5, 3.0)
+    box = {"kind": "random_resized", "ratio": (1.5, 3.0)}
+    assert TrainView(sampling=CLIP, crop=224, box=box).box == RandomResizedBox(ratio=(1.5, 3.0))
+
+
+def test_the_box_is_of_the_kind_that_is_named(reader):
+    view = TrainView(sampling=CLIP, crop=32, box={"kind": "centre"}, repeats=2)
+    assert [shot.crop for shot in view.shots(reader, range(40), 0)] == [Box(0, 8, 48, 48)] * 2
+    view = TrainView(sampling=CLIP, crop=32, box={"kind": "multi_scale", "places": 13})
+    boxes = {view.shots(reader, range(40), seed)[0].crop for seed in range(50)}
+    assert {box.height for box in boxes} == {48, 42, 36, 32}
 
 
 @pytest.mark.parametrize(

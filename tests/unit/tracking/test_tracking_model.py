@@ -74,7 +74,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_checkpoint(
         folder,
         model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        training_state={},
         recipe=recipe,
         classes=CLASSES,
         progress=Progress(epoch=0, step=10),

@@ -51,7 +51,7 @@ def write(toy_recipe: MakeRecipe, net: nn.Module) -> Callable[..., Path]:
         write_checkpoint(
             folder,
             model=model,
-            optimizer=optimizer,
+            training_state={"optimizer": optimizer.state_dict()},
             recipe=toy_recipe(),
             classes=CLASSES,
             progress=progress,

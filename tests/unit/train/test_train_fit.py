@@ -65,7 +65,7 @@ def test_figures_are_plausible(learned) -> None:
         assert epoch.train_loss == pytest.approx(np.mean([step.loss for step in steps]), rel=1e-6)
         assert epoch.evaluation.num_videos == epoch.evaluation.confusion.sum() == 9
         assert epoch.seconds >= 24 / epoch.videos_per_second * 0.999
-        assert epoch.decode_seconds_per_clip > 0
+        assert epoch.decode_cpu_seconds_per_clip > 0
         assert epoch.bad_videos == ()
 
 

@@ -60,6 +60,7 @@ def same(one: Path, other: Path) -> None:
     assert first.metrics == second.metrics
     pairs = [(first.weights(), second.weights())]
     states = [opened.training_state()["optimizer"]["state"] for opened in (first, second)]
+    pairs += [tuple(opened.training_state().get("model", {"": torch.zeros(())}) for opened in (first, second))]
     pairs += [(states[0][key], states[1][key]) for key in states[0]]
     assert states[0].keys() == states[1].keys()
     for left, right in pairs:
@@ -89,6 +90,23 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(recipe: Recipe, tmp_pa
     for epoch in range(4):
         same(tmp_path / "broken" / f"epoch-{epoch:04d}", tmp_path / "unbroken" / f"epoch-{epoch:04d}")
     assert sorted(path.name for path in (tmp_path / "broken").iterdir()) == [f"epoch-{n:04d}" for n in range(4)]
+
+
+def test_the_average_goes_on_too(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = toy_recipe(FOUR_EPOCHS | {"training.ema_decay": 0.9})
+
+    def stop(event: object) -> None:
+        if isinstance(event, EpochDone) and event.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_here(recipe, tmp_path / "broken", stop)
+    train_here(recipe, tmp_path / "broken")
+    train_here(recipe, tmp_path / "unbroken")
+    same(tmp_path / "broken" / "epoch-0003", tmp_path / "unbroken" / "epoch-0003")
+    last = open_checkpoint(tmp_path / "unbroken" / "epoch-0003")
+    raw = last.training_state()["model"]
+    assert any(not torch.equal(value, raw[name]) for name, value in last.weights().items())
 
 
 def test_every_epoch_and_worker_draws_its_own_dropout() -> None:

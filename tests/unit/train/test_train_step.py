@@ -2,17 +2,23 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from toy_training import ToyNet
 
 from kinoray.recipe import Recipe, TrainingConfig
 from kinoray.train.batch import Batch
-from kinoray.train.loop import Learner, train_step
+from kinoray.train.learner import Learner, train_step
 from kinoray.train.world import World
+from kinoray.transforms.augment import apply_augmentations
+from kinoray.transforms.augmentations import Grayscale
+from kinoray.transforms.kinds import MixConfig
+from kinoray.transforms.mix import mix
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -28,8 +34,10 @@ def batch_of(num_videos: int, *, num_views: int = 1, bad: Sequence[int] = (), se
             "label": np.arange(num_videos) % 3,
             "video_id": np.array([f"v{index}" for index in range(num_videos)]),
             "position": np.arange(num_videos),
+            "clip_seed": np.arange(num_videos),
             "error": np.array(["cannot be read" if index in bad else "" for index in range(num_videos)]),
             "decode_seconds": np.full(num_videos, 0.25),
+            "colour": np.zeros(num_videos, np.int64),
         }
     )
 
@@ -41,7 +49,8 @@ def learner_of(norm: str = "group", **training: object) -> Learner:
     from kinoray.losses import CrossEntropyConfig
 
     settings = TrainingConfig.model_validate({"epochs": 1, **training})
-    return Learner(net, net, optimizer, CrossEntropyConfig(), settings, World())
+    scaler = torch.amp.GradScaler("cpu", enabled=settings.precision == "fp16")
+    return Learner(net, net, optimizer, CrossEntropyConfig(), settings, World(), scaler)
 
 
 def plain_step(
@@ -96,8 +105,10 @@ def test_read_only_arrays_are_taken_without_a_warning() -> None:
         "label": np.array([0]),
         "video_id": np.array(["v"]),
         "position": np.array([0]),
+        "clip_seed": np.array([0]),
         "error": np.array([""]),
         "decode_seconds": np.array([0.0]),
+        "colour": np.array([0]),
     }
     for column in columns.values():
         column.flags.writeable = False
@@ -180,3 +191,67 @@ def test_clips_are_not_written_to() -> None:
     before = batch.clips.clone()
     train_step(learner_of("batch"), batch)
     assert torch.equal(batch.clips, before)
+
+
+@pytest.mark.parametrize(("num_parts", "bad"), [(2, []), (4, [1]), (9, []), (3, [0, 1])])
+def test_micro_batches_add_up_to_the_batch(num_parts: int, bad: list[int]) -> None:
+    """Also where one of them holds nothing but bad videos; the norm is one that does not look across videos."""
+    whole, parted = learner_of(), learner_of(micro_batches=num_parts)
+    for seed in range(3):
+        batch = batch_of(6, bad=bad, seed=seed)
+        (one, one_norm), (other, other_norm) = train_step(whole, batch), train_step(parted, batch)
+        assert other.tolist() == pytest.approx(one.tolist(), rel=1e-5)
+        assert other_norm.item() == pytest.approx(one_norm.item(), rel=1e-4)
+        assert_same_state(parted, whole)
+
+
+def test_the_average_follows_the_weights() -> None:
+    learner = learner_of()
+    averaged = AveragedModel(learner.net, multi_avg_fn=get_ema_multi_avg_fn(0.75))
+    learner = replace(learner, average=averaged)
+    expected = None
+    for seed in range(3):
+        train_step(learner, batch_of(4, seed=seed))
+        weights = {name: value.clone() for name, value in learner.net.named_parameters()}
+        expected = weights if expected is None else {n: 0.75 * expected[n] + 0.25 * weights[n] for n in weights}
+    assert learner.result is averaged.module
+    for name, value in learner.result.named_parameters():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_half_precision_leaves_out_a_step_that_overflows() -> None:
+    learner, untouched = learner_of(precision="fp16"), learner_of(precision="fp16")
+    scale = learner.scaler.get_scale()
+    for parameter in learner.net.parameters():
+        parameter.register_hook(lambda gradient: gradient * torch.inf)
+        break
+    _, norm = train_step(learner, batch_of(4))
+    assert norm == 0
+    assert learner.scaler.get_scale() == scale / 2
+    assert_same_state(learner, untouched)
+
+
+@pytest.mark.parametrize(("precision", "rel"), [("bf16", 0.05), ("fp16", 0.01)])
+def test_reduced_precision_learns_nearly_the_same(precision: str, rel: float) -> None:
+    full, reduced = learner_of(), learner_of(precision=precision)
+    for seed in range(3):
+        batch = batch_of(6, seed=seed)
+        (one, one_norm), (other, other_norm) = train_step(full, batch), train_step(reduced, batch)
+        assert other[0].item() == pytest.approx(one[0].item(), rel=rel)
+        assert other_norm.item() == pytest.approx(one_norm.item(), rel=10 * rel)
+    assert all(parameter.dtype == torch.float32 for parameter in reduced.net.parameters())
+
+
+def test_pixels_are_augmented_and_videos_mixed() -> None:
+    """As if the batch had come augmented and mixed, with shares of labels."""
+    config = Grayscale(probability=1)
+    how = MixConfig(mixup=0.8)
+    learner, plain = replace(learner_of(mix=how.model_dump()), augment=(config,)), learner_of()
+    batch = batch_of(6)
+    totals, _ = train_step(learner, batch)
+    clips, labels, _ = batch.on(torch.device("cpu"))
+    clips = apply_augmentations((config,), clips, batch.clip_seeds)
+    clips, shares = mix(how, clips, torch.nn.functional.one_hot(labels, 3).float(), batch.clip_seeds, batch.positions)
+    assert ((shares > 0).sum(1) == 2).any()
+    losses = torch.nn.functional.cross_entropy(plain.net(clips)[:, 0], shares)
+    assert (totals[0] / totals[1]).item() == pytest.approx(losses.item(), rel=1e-5)

@@ -127,7 +127,13 @@ def read_rows(path: Path) -> list[tuple[str, str]]:
 
 def toy_values(root: Path) -> dict[str, Any]:
     sampling = {"clip_len": 4, "frame_interval": 2}
-    train = {"sampling": sampling, "crop": 16, "scale": [0.5, 1.0], "batch_size": 6, "source": str(root / "train.csv")}
+    train = {
+        "sampling": sampling,
+        "crop": 16,
+        "box": {"scale": [0.5, 1.0]},
+        "batch_size": 6,
+        "source": str(root / "train.csv"),
+    }
     val = {"sampling": sampling, "crop": 16, "batch_size": 2, "source": str(root / "val.csv")}
     return {
         "name": "toy",

@@ -1,0 +1,253 @@
+"""What is done to a video, what is kept of it, and what a second run does."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from kinoray.data.manifest import check_files, load_manifest
+from kinoray.data.output import WORK, OutputFolder
+from kinoray.data.plan import epoch_plan
+from kinoray.data.prepare import FACTS_SCHEMA, Preparation, failed, output_name, read_listing, shard_groups
+from kinoray.data.prepared import Record
+from kinoray.data.sources import ManifestSource
+from kinoray.errors import ConfigError, DataError, ResourceError
+from kinoray.video.decode import VideoReader
+from kinoray.video.packets import PacketIndex
+from kinoray.video.shards import is_shard_path, read_shard_video
+from kinoray.video.transcode import Encoding
+
+
+@pytest.fixture
+def output(tmp_path):
+    return OutputFolder(str(tmp_path / "out"))
+
+
+@pytest.fixture
+def videos(write_video, tmp_path):
+    """A folder per class, two videos each of 20 and more frames, and one that is none."""
+    for number, name in enumerate(("a/one.mp4", "a/two.mp4", "b/one.mp4", "b/two.mp4")):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, 20 + number)
+    (tmp_path / "set" / "b" / "bad.mp4").write_text("<html>")
+    return tmp_path / "set"
+
+
+def run(videos, preparation):
+    """As the cluster does it: the paths it found to do, and the outcome."""
+    record = Record(preparation, read_listing(str(videos)))
+    missing = record.missing
+    record.add(map(preparation.one, missing))
+    record.save()
+    if preparation.in_shards:
+        for group in shard_groups(record.to_pack(), shard_bytes=4000):
+            record.add(preparation.shard(group))
+    return [Path(path).name for path in missing], record.finish()
+
+
+def manifest_of(output):
+    return parquet.read_table(Path(output.root) / "manifest.parquet")
+
+
+def test_facts_of_videos_as_they_are(videos, output):
+    _, done = run(videos, Preparation(output))
+    table = manifest_of(output)
+    assert table["video_id"].to_pylist() == ["a/one.mp4", "a/two.mp4", "b/bad.mp4", "b/one.mp4", "b/two.mp4"]
+    assert table["label"].to_pylist() == ["a", "a", "b", "b", "b"]
+    assert table["path"].to_pylist() == table["source_path"].to_pylist()
+    assert table["num_frames"].to_pylist() == [20, 21, None, 22, 23]
+    assert table["fps"].to_pylist() == [25, 25, None, 25, 25]
+    row = table.to_pylist()[0]
+    assert (row["width"], row["height"], row["codec"]) == (64, 48, "h264")
+    assert row["num_bytes"] == row["source_num_bytes"] == (videos / "a/one.mp4").stat().st_size
+    index = PacketIndex.from_bytes(row["packet_index"])
+    with VideoReader(row["path"], index=index) as video:
+        assert video.num_frames == 20
+    assert (done.num_videos, done.num_kept, done.num_frames) == (5, 0, 86)
+    assert done.source_bytes == done.num_bytes
+
+
+def test_a_bad_video_is_a_row_and_a_line_in_the_report(videos, output):
+    _, done = run(videos, Preparation(output, Encoding()))
+    bad = manifest_of(output).to_pylist()[2]
+    assert bad["path"] == str(videos / "b/bad.mp4")
+    assert bad["error"].startswith(str(videos / "b/bad.mp4"))
+    assert done.errors == (bad["error"],)
+    good = ManifestSource(path=done.manifest, where={"error": ("",)}).read()
+    assert good.num_rows == 4, "as docs/prepare.md says"
+    report = Path(done.bad_videos).read_text()
+    assert report.count(str(videos / "b/bad.mp4")) > 0
+    assert "one.mp4" not in report
+
+
+def test_encoded_videos_read_as_their_source(videos, output):
+    run(videos, Preparation(output, Encoding()))
+    for row in manifest_of(output).to_pylist():
+        if row["error"]:
+            continue
+        path = Path(output.root) / row["path"]
+        assert path.stat().st_size == row["num_bytes"]
+        with VideoReader(str(path), index=PacketIndex.from_bytes(row["packet_index"])) as after:
+            assert after.codec == row["codec"] == "mpeg4"
+            assert after.num_frames == row["num_frames"]
+    assert not (Path(output.root) / WORK).exists()
+
+
+def test_videos_in_shards(videos, output):
+    _, done = run(videos, Preparation(output, Encoding(), in_shards=True))
+    root = Path(output.root)
+    rows = [row for row in manifest_of(output).to_pylist() if not row["error"]]
+    assert len({row["path"].partition("#")[0] for row in rows}) > 1, "more than one shard"
+    for row in rows:
+        assert is_shard_path(row["path"])
+        content = read_shard_video(f"{root}/{row['path']}")
+        with VideoReader(content, index=PacketIndex.from_bytes(row["packet_index"])) as video:
+            assert video.num_frames == row["num_frames"]
+    assert not list(root.rglob("*.mp4")), "the files that went into shards are gone"
+    check_files(load_manifest(ManifestSource(path=done.manifest), None, split="train"), 0.2)
+
+
+@pytest.mark.parametrize("encoding", [None, Encoding()])
+@pytest.mark.parametrize("in_shards", [False, True])
+def test_a_second_run_does_what_is_missing(videos, output, write_video, encoding, in_shards):
+    preparation = Preparation(output, encoding, in_shards)
+    assert len(run(videos, preparation)[0]) == 5
+    first = manifest_of(output)
+    assert run(videos, preparation)[0] == ["bad.mp4"], "it may be whole by now"
+    assert manifest_of(output).equals(first)
+    write_video(videos / "b/bad.mp4", 9)
+    write_video(videos / "b/new.mp4", 8)
+    write_video(videos / "a/two.mp4", 12)
+    assert sorted(run(videos, preparation)[0]) == ["bad.mp4", "new.mp4", "two.mp4"]
+    assert manifest_of(output)["num_frames"].to_pylist() == [20, 12, 9, 8, 22, 23]
+
+
+def test_what_is_gone_or_wanted_otherwise_is_done_again(videos, output):
+    (videos / "b/bad.mp4").unlink()
+    run(videos, Preparation(output, Encoding()))
+    (Path(output.root) / output_name(str(videos / "a/one.mp4"))).unlink()
+    assert run(videos, Preparation(output, Encoding()))[0] == ["one.mp4"]
+    assert len(run(videos, Preparation(output, Encoding("h264")))[0]) == 4
+    assert run(videos, Preparation(output, Encoding("h264"), in_shards=True))[0] == [], "only packed"
+    assert len(run(videos, Preparation(output))[0]) == 4
+
+
+def test_an_unfinished_run_goes_on(videos, output):
+    preparation = Preparation(output, Encoding())
+    listing = read_listing(str(videos))
+    record = Record(preparation, listing)
+    paths = record.missing
+    for path in paths[:2]:
+        record.add([preparation.one(path)])
+        record.save()
+    record.add([preparation.one(paths[3])])  # lost: not saved
+    assert Record(preparation, listing).missing == paths[2:]
+
+
+def test_a_folder_of_other_videos_is_refused(videos, output):
+    run(videos, Preparation(output))
+    (videos / "b").rename(videos / "d")
+    shutil.rmtree(videos / "a")
+    with pytest.raises(DataError, match="give every list of videos a folder of its own"):
+        run(videos, Preparation(output))
+
+
+def test_nothing_but_bad_videos_is_an_error(output, tmp_path):
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    (tmp_path / "set" / "a" / "x.mp4").write_text("x")
+    with pytest.raises(DataError, match=r"not one of the 1 videos can be read, the first: .*x\.mp4"):
+        run(tmp_path / "set", Preparation(output))
+    assert "x.mp4" in (Path(output.root) / "bad_videos.csv").read_text()
+
+
+def test_segments_labels_and_ids_stay(videos, output, tmp_path):
+    listed = tmp_path / "list.csv"
+    rows = ["video_id,path,label,start_seconds,end_seconds", "x,set/a/one.mp4,3,,"]
+    rows += ["y,set/a/two.mp4,0,0.1,0.4", "z,set/a/two.mp4,1,0.4,0.8"]
+    listed.write_text("\n".join(rows))
+    missing, _ = run(listed, Preparation(output, Encoding(), in_shards=True))
+    assert missing == ["one.mp4", "two.mp4"], "a file is worked on once"
+    manifest = load_manifest(ManifestSource(path=f"{output.root}/manifest.parquet"), None, split="train")
+    rows = manifest.table.to_pylist()
+    assert [row["video_id"] for row in rows] == ["x", "y", "z"]
+    assert [row["label"] for row in rows] == [3, 0, 1]
+    assert [row["start_seconds"] for row in rows] == [None, 0.1, 0.4]
+    assert rows[1]["path"] == rows[2]["path"] != rows[0]["path"]
+    plan = epoch_plan(manifest.table, seed=0, epoch=0)
+    packet_indices = {row["video_id"]: row["packet_index"] for row in rows}
+    assert {row["video_id"]: row["packet_index"] for row in plan.to_pylist()} == packet_indices
+    assert all(packet_indices.values())
+
+
+def test_the_index_is_no_part_of_what_is_listed(videos, output):
+    (videos / "b/bad.mp4").unlink()
+    run(videos, Preparation(output))
+    manifest = load_manifest(ManifestSource(path=f"{output.root}/manifest.parquet"), None, split="train")
+    plain = load_manifest(ManifestSource(path=f"{output.root}/manifest.parquet"), None, split="train")
+    plain = type(plain)(plain.table.drop_columns("packet_index"), plain.classes, plain.split, plain.source)
+    assert manifest.digest() == plain.digest()
+
+
+def test_names_keep_the_class_and_never_meet():
+    paths = ["/x/jump/a.avi", "/x/jump/a.mp4", "/y/jump/a.avi", "s3://b/jump/a.avi", "/x/a b/ü#?.mkv", "/a"]
+    names = [output_name(path) for path in paths]
+    assert len(set(names)) == len(paths)
+    assert all(name.startswith("videos/jump/a-") for name in names[:4])
+    assert not any(set(name) & set("#? ") for name in names)
+    assert output_name("s3://b/jump/a.avi?secret_key=1") == names[3]
+    assert len(output_name(f"/{'x' * 300}/{'y' * 300}.mp4").split("/")[-1]) < 255
+
+
+def test_shards_are_of_one_size_and_do_not_depend_on_the_order():
+    rows = [{"source_path": f"/v/{number}", "num_bytes": 30} for number in range(20)]
+    groups = shard_groups(rows, shard_bytes=100)
+    assert [len(group) for group in groups] == [3] * 6 + [2]
+    assert shard_groups(rows[::-1], shard_bytes=100) == groups
+    assert [len(group) for group in shard_groups([{"source_path": "/v", "num_bytes": 500}], shard_bytes=100)] == [1]
+
+
+def test_errors_name_the_video_and_no_password():
+    told = failed("s3://bucket/a.mp4?secret_key=xyz", ValueError())["error"]
+    assert told == "s3://bucket/a.mp4?secret_key=***: ValueError"
+    assert set(failed("a.mp4", "broken")) == set(FACTS_SCHEMA.names)
+
+
+def test_a_source_can_be_written_as_in_a_recipe(videos, tmp_path):
+    listed = tmp_path / "list.csv"
+    listed.write_text("path,name\nset/a/one.mp4,jump\n")
+    listing = read_listing(f"{{kind: manifest, path: {listed}}}", ["source.label_column=name"])
+    assert listing["label"].to_pylist() == ["jump"]
+    assert listing["path"].to_pylist() == [str(videos / "a/one.mp4")]
+    with pytest.raises(ConfigError, match="optimizer: no such field"):
+        read_listing(str(listed), ["optimizer.lr=1"])
+
+
+def test_a_file_appears_when_it_is_whole(output):
+    def write_half() -> None:
+        with output.writing("a/b.bin") as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
+    assert output.read("a/b.bin") is None
+    assert output.sizes("a") == {}
+    output.write("a/b.bin", b"whole")
+    assert output.sizes("a") == {"a/b.bin": 5}
+    output.clear_work()
+    assert output.sizes("") == {"a/b.bin": 5}
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match="cannot be written"):
+        OutputFolder(str(tmp_path / "file" / "out")).write("x", b"")
+
+
+def test_lists_without_an_index_have_no_such_column(motion8):
+    manifest = load_manifest(ManifestSource(path=str(motion8 / "val.csv")), None, split="val")
+    assert "packet_index" not in epoch_plan(manifest.table, seed=0, epoch=0).column_names
+    assert isinstance(manifest.table, pa.Table)
