@@ -3,7 +3,7 @@
 
 First real clips, 32 frames of 224 x 224, against calling the reader in a loop. CPU time is that of all processes, Ray's
 own included, over runs that take turns; Ray is up, and idle, while the loop runs. Then clips that cost nothing to
-decode: the ceiling, and what the parts of Ray take of it. Last a model that is slower than decoding: what waiting costs.
+decode: the ceiling, and what the parts of Ray take of it. Last a model slower than decoding: what waiting costs.
 
 python benchmarks/ingest.py [JSON]
 """
@@ -35,7 +35,7 @@ from kinoray.site import Site
 from kinoray.train.world import World
 
 BATCH_SIZE = 8
-NUM_CLIPS = 120
+NUM_CLIPS = 96
 NUM_FREE_CLIPS = 480
 ROUNDS = 2
 STORE_BYTES = 2**30

@@ -78,7 +78,9 @@ class FocalConfig(LossConfig):
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         log_probs = logits.float().log_softmax(dim=1)
         shares = one_hot(targets, logits.shape[1])
-        return -(shares * (1 - log_probs.exp()) ** self.gamma * log_probs).sum(dim=1)
+        # At 0 the gradient of a power below 1 is infinite, and 0 times that is no number.
+        doubts = (1 - log_probs.exp()).clamp(min=1e-12)
+        return -(shares * doubts**self.gamma * log_probs).sum(dim=1)
 
 
 def one_hot(targets: Tensor, num_classes: int) -> Tensor:

@@ -126,7 +126,9 @@ def accuracy_interval(
     num_right = np.bincount(members, weights=is_right)
     num_videos = np.bincount(members)
     rng = np.random.default_rng(0)
-    drawn = rng.integers(len(num_videos), size=(num_draws, len(num_videos)))
-    accuracies = num_right[drawn].sum(axis=1) / num_videos[drawn].sum(axis=1)
+    accuracies = np.empty(num_draws)
+    for draw in range(num_draws):
+        drawn = rng.integers(len(num_videos), size=len(num_videos))
+        accuracies[draw] = num_right[drawn].sum() / num_videos[drawn].sum()
     low, high = np.quantile(accuracies, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

@@ -80,14 +80,14 @@ def test_no_cluster_at_the_address(run_job, recipe_file):
 def test_a_checkpoint_that_is_none(run_job, tmp_path):
     done = run_job("evaluate.py", str(tmp_path))
     assert done.returncode == 2
-    assert "holds no checkpoint.json" in done.stderr
+    assert "holds no whole checkpoint" in done.stderr
 
 
 def test_a_dry_run_checks_everything_and_starts_nothing(run_job, recipe_file, tmp_path):
     done = run_job("train.py", str(recipe_file), "--dry-run", "--set", "site.local_cpus=2")
     assert done.returncode == 0, done.stderr
     assert "24 train + 16 val videos of 8 classes" in done.stdout
-    assert "1 worker x 1 CPU + 1 decode CPU" in done.stdout
+    assert "1 worker x (1 CPU + 1 decode thread)" in done.stdout
     assert not (tmp_path / "runs").exists()
 
 

@@ -19,16 +19,21 @@ BESIDE = DecodeBudget(threads=2, beside_share=1)
 BOTH = DecodeBudget(threads=1, beside_share=0.4, cpus=1, cpus_per_task=0.5, object_store_bytes=2**28)
 
 
+ONE_EPOCH = {"training.epochs": 1, "data.val": None}
+"""No stream is begun ahead, which nobody would take and which might still run when the session ends."""
+
+
 def feed(recipe, dataset, *, rank=0, size=1, budget=REMOTE):
     return RayFeed(recipe, dataset, World(rank, size), budget)
 
 
 @pytest.mark.parametrize("budget", [REMOTE, BESIDE, BOTH], ids=["remote", "beside", "both"])
 def test_batches_are_those_of_a_feed_without_ray(make_recipe, budget):
-    recipe = make_recipe({"data.train.batch_size": 5})
+    recipe = make_recipe({"data.train.batch_size": 5, "data.val": None})
     dataset = recipe.data.load(8)
+    fed = feed(recipe, dataset, budget=budget)
     for epoch in (0, 1):
-        over_ray = list(feed(recipe, dataset, budget=budget).train(epoch))
+        over_ray = list(fed.train(epoch))
         beside = list(LocalFeed(recipe, dataset, num_threads=1).train(epoch))
         assert [batch.video_ids for batch in over_ray] == [batch.video_ids for batch in beside]
         for one, other in zip(over_ray, beside, strict=True):
@@ -37,7 +42,7 @@ def test_batches_are_those_of_a_feed_without_ray(make_recipe, budget):
 
 
 def test_two_workers_share_each_global_batch(make_recipe):
-    recipe = make_recipe()
+    recipe = make_recipe(ONE_EPOCH)
     dataset = recipe.data.load(8)
     whole = list(feed(recipe, dataset).train(0))
     halves = [list(feed(recipe, dataset, rank=rank, size=2).train(0)) for rank in (0, 1)]
@@ -48,7 +53,7 @@ def test_two_workers_share_each_global_batch(make_recipe):
 
 
 def test_evaluation_shares_hold_every_video_once(make_recipe):
-    recipe = make_recipe({"data.val.batch_size": 3})
+    recipe = make_recipe({"data.val.batch_size": 3, "training.epochs": 1})
     dataset = recipe.data.load(8)
     shares = [list(feed(recipe, dataset, rank=rank, size=2).val(0)) for rank in (0, 1)]
     positions = [position for share in shares for batch in share for position in batch.positions.tolist()]
@@ -81,13 +86,14 @@ def test_the_next_stream_begins_early_and_belongs_to_the_next_epoch(make_recipe)
     first = ahead.train(0)
     next(first)
     assert ahead._next is not None, "three batches: the next stream is due with the first"
-    in_turn = [[], list(ahead.val(0)), list(ahead.train(1))]
+    in_turn = [list(first), list(ahead.val(0)), list(ahead.train(1)), list(ahead.val(1))]
     fresh = [
-        list(feed(recipe, dataset).train(0)),
-        list(feed(recipe, dataset).val(0)),
-        list(feed(recipe, dataset).train(1)),
+        list(feed(recipe, dataset, budget=BESIDE).train(0))[1:],
+        list(feed(recipe, dataset, budget=BESIDE).val(0)),
+        list(feed(recipe, dataset, budget=BESIDE).train(1)),
+        list(feed(recipe, dataset, budget=BESIDE).val(1)),
     ]
-    for got, expected in zip(in_turn[1:], fresh[1:], strict=True):
+    for got, expected in zip(in_turn, fresh, strict=True):
         assert [batch.video_ids for batch in got] == [batch.video_ids for batch in expected]
 
 
@@ -99,7 +105,6 @@ def test_a_bad_video_is_a_row_with_its_error(make_recipe, motion8, tmp_path):
     lines = ["video_id,path,label", f"bad,{broken},left", f"gone,{tmp_path / 'gone.mp4'},right"]
     lines += [f"{video},{motion8 / path},{label}" for video, path, label in (row.split(",") for row in rows[1:])]
     manifest.write_text("\n".join(lines))
-    # With one epoch no stream is begun ahead, which would still run when the session ends.
     recipe = make_recipe({"data.val.source": str(manifest), "data.max_bad_fraction": 0.2, "training.epochs": 1})
     batches = list(feed(recipe, recipe.data.load(8)).val(0))
     errors = {video: error for batch in batches for video, error in zip(batch.video_ids, batch.errors, strict=True)}

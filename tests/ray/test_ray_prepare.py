@@ -11,7 +11,7 @@ from kinoray.cluster.prepare import prepare
 from kinoray.data.output import OutputFolder
 from kinoray.data.prepare import FACTS_SCHEMA, Preparation, read_listing
 from kinoray.data.prepared import Record
-from kinoray.errors import ResourceError
+from kinoray.errors import DataError, ResourceError
 from kinoray.video.transcode import Encoding
 
 pytestmark = pytest.mark.ray
@@ -78,3 +78,12 @@ def test_what_was_done_before_an_error_is_kept(motion8, tmp_path):
     assert not Path(tmp_path / "out" / "manifest.parquet").exists()
     assert len(Record(preparation, listing).missing) == 24 - told[-1].num_done
     assert prepare(Record(preparation, listing), num_cpus=2, listener=told.append).num_kept >= 6
+
+
+def test_where_no_video_is_good_the_work_failed_not_the_input(tmp_path):
+    (tmp_path / "set" / "jump").mkdir(parents=True)
+    (tmp_path / "set" / "jump" / "a.mp4").write_bytes(b"no video")
+    record = Record(Preparation(OutputFolder(str(tmp_path / "out"))), read_listing(str(tmp_path / "set")))
+    with pytest.raises(DataError, match="not one of the 1 videos can be read") as told:
+        prepare(record, num_cpus=1, listener=lambda stage: None)
+    assert told.value.at_work

@@ -73,3 +73,13 @@ def test_focal_counts_the_certain_less():
     certain = FocalConfig(gamma=2).per_sample(LOGITS, LABELS)
     probability = LOGITS.softmax(1)[[0, 1], [0, 2]]
     assert torch.allclose(certain, (1 - probability) ** 2 * CrossEntropyConfig().per_sample(LOGITS, LABELS))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_has_a_gradient_where_nothing_is_in_doubt(gamma):
+    logits = torch.tensor([[200.0, 0.0, 0.0], [200.0, 0.0, 0.0]], requires_grad=True)
+    losses = FocalConfig(gamma=gamma).per_sample(logits, torch.tensor([0, 1]))
+    assert losses.tolist() == pytest.approx([0.0, 200.0], abs=1e-4)
+    losses.sum().backward()
+    assert logits.grad[0].abs().max() < 1e-6
+    assert logits.grad[1].tolist() == pytest.approx([1.0, -1.0, 0.0], abs=1e-4)

@@ -10,6 +10,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from kinoray.data.prepare import FACTS_SCHEMA, Facts, failed, shard_groups
 from kinoray.data.prepared import Prepared, Record
+from kinoray.errors import KinorayError
 
 LOOKS_PER_TASK, ENCODINGS_PER_TASK = 32, 8
 """Starting a task costs as much as looking into a few videos; many videos a task make progress coarse."""
@@ -54,6 +55,15 @@ def prepare(record: Record, *, num_cpus: float, listener: Listener) -> Prepared:
         DataError: not one video can be read.
         ResourceError: the output folder cannot be written.
     """
+    try:
+        _do_all(record, num_cpus, listener)
+        return record.finish()
+    except KinorayError as error:
+        error.at_work = True
+        raise
+
+
+def _do_all(record: Record, num_cpus: float, listener: Listener) -> None:
     preparation = record.preparation
     name, most = ("encoding", ENCODINGS_PER_TASK) if preparation.encoding else ("looking", LOOKS_PER_TASK)
     per_task = max(1, min(most, int(len(record.missing) / num_cpus / TASKS_PER_CPU)))
@@ -67,7 +77,6 @@ def prepare(record: Record, *, num_cpus: float, listener: Listener) -> Prepared:
             _run(record, tasks, preparation.shard, stage=stage, num_cpus=num_cpus, listener=listener)
     finally:
         record.save()
-    return record.finish()
 
 
 def _run(record: Record, tasks: list[Task], work: Work, *, stage: Stage, num_cpus: float, listener: Listener) -> None:

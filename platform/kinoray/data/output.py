@@ -1,7 +1,7 @@
 """A folder that many nodes write to at the same time: local, shared, or in a store. What is there is whole."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
@@ -47,8 +47,13 @@ class OutputFolder:
         try:
             if is_local:
                 filesystem.create_dir(f"{base}/{WORK}")
-            with filesystem.open_output_stream(draft) as file:
-                yield file
+            try:
+                with filesystem.open_output_stream(draft) as file:
+                    yield file
+            except BaseException:
+                with suppress(OSError):  # closing completed an upload of less than all
+                    filesystem.delete_file(draft)
+                raise
             if is_local:
                 filesystem.create_dir(f"{base}/{name}".rpartition("/")[0])
                 filesystem.move(draft, f"{base}/{name}")

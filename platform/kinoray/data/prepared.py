@@ -13,6 +13,7 @@ from pyarrow import csv, parquet
 from kinoray.data.output import WORK
 from kinoray.data.prepare import FACTS_SCHEMA, Facts, Preparation, output_name
 from kinoray.errors import DataError
+from kinoray.video.files import without_passwords
 from kinoray.video.shards import is_shard_path
 from kinoray.video.stores import file_system
 
@@ -72,9 +73,7 @@ class Record:
         saved = sorted(name for name in self._output.sizes(WORK) if name.endswith(".parquet"))
         self._num_saved = len(saved)
         for name in [MANIFEST, *saved]:
-            if (content := self._output.read(name)) is not None:
-                rows = parquet.read_table(BytesIO(content), columns=FACTS_SCHEMA.names).to_pylist()
-                self.facts |= {row["source_path"]: row for row in rows}
+            self.facts |= {row["source_path"]: row for row in self._read(name)}
         if self.facts and not any(path in self.facts for path in self._paths):
             raise DataError(
                 f"{self._output.root}: holds what was made of other videos such as {next(iter(self.facts))}, got "
@@ -152,6 +151,19 @@ class Record:
             if is_shard_path(row["path"]) and (name := output_name(row["source_path"])) in files:
                 self._output.delete(name)
         self._output.clear_work()
+
+    def _read(self, name: str) -> list[Facts]:
+        content = self._output.read(name)
+        if content is None:
+            return []
+        try:
+            rows: list[Facts] = parquet.read_table(BytesIO(content), columns=FACTS_SCHEMA.names).to_pylist()
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{without_passwords(self._output.path(name))}: got a file that is not of prepared videos; give the "
+                "output a folder of its own"
+            ) from error
+        return rows
 
     def _write(self, name: str, table: pa.Table) -> None:
         content = BytesIO()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 
 import kinoray
 from kinoray.errors import CheckpointError, ConfigError
+from kinoray.models.base import Recognizer
 from kinoray.models.weights import read_state_dict
 from kinoray.recipe import Recipe
 from kinoray.train.fetching import file_sizes, folders_with, has_file, local_file, local_folder
@@ -93,20 +94,28 @@ class Checkpoint:
                 "recipe, or start anew with training.init_from"
             ) from error
 
-    def restore_optimizer(self, optimizer: Optimizer, recipe: Recipe) -> None:
-        """Give an optimizer its memory of past gradients; what the recipe sets stays as the recipe sets it.
+    def restore_optimizer(self, optimizer: Optimizer, net: Recognizer, recipe: Recipe) -> None:
+        """Give a net's optimizer its memory of past gradients; what the recipe sets stays as the recipe sets it.
 
         Raises:
-            CheckpointError: the recipe has an optimizer of another kind.
+            CheckpointError: the recipe has an optimizer of another kind, or other parameters were trained.
         """
-        past = self.recipe().optimizer.kind
-        if past != recipe.optimizer.kind:
+        past = self.recipe().optimizer
+        if past.kind != recipe.optimizer.kind:
             raise CheckpointError(
-                f"{self.folder}: trained with optimizer.kind {past}, which cannot go on as {recipe.optimizer.kind}; "
-                f"keep {past}, or start anew with training.init_from"
+                f"{self.folder}: trained with optimizer.kind {past.kind}, which cannot go on as "
+                f"{recipe.optimizer.kind}; keep {past.kind}, or start anew with training.init_from"
             )
-        state = self.training_state()["optimizer"]["state"]
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        # What is remembered goes by a parameter's place in the groups, which were perhaps others then.
+        then = past.build(net)
+        try:
+            then.load_state_dict(self.training_state()["optimizer"])
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.folder}: its optimizer trained other parameters than the recipe's ({error}); keep those of "
+                "the checkpoint's recipe, or start anew with training.init_from"
+            ) from error
+        optimizer.state.update(then.state)
 
 
 def write_checkpoint(
@@ -272,7 +281,7 @@ def best_of_run(run: str) -> str:
     """
     places = _whole_checkpoints(run)
     if not places:
-        why = f"holds no {INDEX}" if "://" in run or Path(run).is_dir() else "no such folder"
+        why = "holds no whole checkpoint" if "://" in run or Path(run).is_dir() else "no such folder"
         raise CheckpointError(f"{run}: {why}; give a checkpoint folder or a run's folder")
     opened = {place: read_summary(place) for place in places}
     try:
@@ -288,11 +297,11 @@ def read_summary(place: str) -> Checkpoint:
 
 
 def _whole_checkpoints(run: str) -> list[str]:
-    """A run's checkpoints without those whose upload was cut off."""
+    """A run's checkpoints without those whose upload was cut off, be it within the index."""
     whole = []
     for place in folders_with(run, INDEX):
         sizes = file_sizes(place)
-        with _damage_named(local_folder(place, (INDEX,)) / INDEX) as file:
+        with _damage_named(local_folder(place, (INDEX,)) / INDEX) as file, suppress(json.JSONDecodeError):
             listed = json.loads(file.read_text(encoding="utf-8"))["files"]
             if all(sizes.get(name) == known["bytes"] for name, known in listed.items()):
                 whole.append(place)

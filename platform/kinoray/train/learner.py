@@ -95,7 +95,7 @@ class Learner:
             self.net.load_state_dict(state.get("model", self.result.state_dict()))
             if "num_averaged" in state:
                 self.average.n_averaged.copy_(state["num_averaged"])
-        checkpoint.restore_optimizer(self.optimizer, recipe)
+        checkpoint.restore_optimizer(self.optimizer, self.net, recipe)
         if self.scaler.is_enabled() and state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
 
@@ -113,18 +113,18 @@ def train_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
     num_good = torch.tensor(float(batch.num_good), device=world.device)
     num_videos = world.sum(num_good.clone())
     learner.optimizer.zero_grad(set_to_none=True)
-    # The blank clips of a share without readable videos must not enter the running statistics.
-    kept = [] if batch.num_good else [(buffer, buffer.clone()) for buffer in learner.net.buffers()]
     loss_sum = torch.zeros((), device=world.device)
     parts = _parts(batch, learner.training.micro_batches)
     for part in parts:
+        # The blank clips of a part without readable videos must not enter the running statistics.
+        kept = [] if part.num_good else [(buffer, buffer.clone()) for buffer in learner.net.buffers()]
         with _gradients_joined(learner.model, join=part is parts[-1]):
             part_sum = _loss_sum(learner, part)
             # DDP averages gradients over workers; times their number it sums them.
             torch.autograd.backward(learner.scaler.scale(part_sum * world.size / num_videos.clamp(min=1)))
         loss_sum += part_sum.detach()
-    for buffer, value in kept:
-        buffer.copy_(value)
+        for buffer, value in kept:
+            buffer.copy_(value)
     grad_norm = learner.follow_gradients() if batch.num_good or num_videos else torch.zeros_like(loss_sum)
     return torch.stack([loss_sum, num_good]).double(), grad_norm
 

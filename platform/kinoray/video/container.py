@@ -65,7 +65,8 @@ class VideoFile:
         self._name = name
         self._limits = limits
         self._deadline = deadline
-        self._is_fast = _is_mp4(source)
+        with self._failures_named():
+            self._is_fast = _is_mp4(source)
         self._open()
         self._prepare()
 
@@ -89,7 +90,7 @@ class VideoFile:
 
     def demux(self) -> Iterator[Packet[VideoStream]]:
         """The stream's packets that hold data, from where the container stands."""
-        with self._in_time():
+        with self._failures_named():
             while True:
                 try:
                     for packet in self._container.demux(self._stream):
@@ -97,13 +98,15 @@ class VideoFile:
                         if packet.size:
                             yield packet
                 except IndexError:
+                    self._deadline.check()
                     continue  # PyAV trips over a packet of a stream that shows up late; the next packet is fine
                 return
 
     def seek(self, ticks: int) -> bool:
         """Go to a keyframe at or before a time, or wherever the container thinks that is; whether it went anywhere."""
         try:
-            self._container.seek(ticks, stream=self._stream)
+            with self._failures_named():
+                self._container.seek(ticks, stream=self._stream)
         except av.FFmpegError:
             return False
         return True
@@ -114,7 +117,7 @@ class VideoFile:
             source.seek(0)
         options = {**(_FAST_OPTIONS if self._is_fast else _OPTIONS), "max_pixels": str(self._limits.num_pixels)}
         try:
-            with self._in_time():
+            with self._failures_named():
                 self._container: InputContainer = av.open(
                     source, "r", options=options, timeout=self._limits.seconds, **_ENCODING
                 )
@@ -146,11 +149,16 @@ class VideoFile:
         self.stated_fps = float(stream.average_rate or stream.guessed_rate or 0)
 
     @contextmanager
-    def _in_time(self) -> Iterator[None]:
+    def _failures_named(self) -> Iterator[None]:
+        """Turn what the source raises, and an interruption of FFmpeg, into a DecodeError; let FFmpeg's own pass."""
         try:
             yield
-        except av.ExitError as error:  # FFmpeg was interrupted
+        except av.ExitError as error:
             raise self._deadline.error() from error
+        except av.FFmpegError:  # some are an OSError too
+            raise
+        except OSError as error:
+            raise DecodeError(f"{self._name}: cannot be read ({error})", "unreadable") from error
 
 
 class StoredPackets:

@@ -5,7 +5,7 @@ All of it works on the decoder's own planes, so that only the picture that is wa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from av import VideoFrame
@@ -44,6 +44,7 @@ _TURNS: tuple[tuple[Filter, ...], ...] = (
     (("vflip", ""), ("hflip", "")),
     (("transpose", "clock"),),
 )
+_MIRROR: tuple[Filter, ...] = (("hflip", ""),)
 _TO_RGB: tuple[Filter, ...] = (("scale", "flags=bilinear"), ("format", "rgb24"))
 
 
@@ -115,10 +116,12 @@ class Converter:
 
     def _plan(self, frame: VideoFrame) -> Chain:
         """The filters for frames like this one; for RGB, what they give needs no more than conversion."""
-        turns = quarter_turns(frame)
+        turns, is_mirrored = _orientation(frame)
         coded, size = _turned(self._displayed, turns), _turned((self.height, self.width), turns)
         crop = turn_back(self._crop, self._displayed, turns)
-        turning = [*_TURNS[turns], *([("hflip", "")] if self._mirror else [])]
+        if is_mirrored:
+            crop = crop._replace(left=coded[1] - crop.left - crop.width)
+        turning = [*(_MIRROR if is_mirrored else ()), *_TURNS[turns], *(_MIRROR if self._mirror else ())]
         window = Box(0, 0, self.height, self.width)
         is_resized = size != (crop.height, crop.width)
         filters: list[Filter] = []
@@ -162,6 +165,20 @@ class Converter:
 def quarter_turns(frame: VideoFrame) -> int:
     """How often to turn the frame counterclockwise by 90 degrees, as its display matrix asks: 0..3."""
     return round(frame.rotation / 90) % 4
+
+
+def _orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """Quarter turns counterclockwise to display the frame, and whether left and right are exchanged before them."""
+    turns = quarter_turns(frame)
+    try:
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV knows not all kinds of side data, such as the Exif tags of a JPEG
+        matrix = None
+    if matrix is None:
+        return turns, False
+    across_x, across_y, _, down_x, down_y = np.frombuffer(matrix, np.int32)[:5].tolist()
+    # Where it mirrors, the angle that FFmpeg tells is that of the mirrored picture's left-to-right.
+    return ((turns + 2) % 4, True) if across_x * down_y < across_y * down_x else (turns, False)
 
 
 def _turned(size: tuple[int, int], turns: int) -> tuple[int, int]:

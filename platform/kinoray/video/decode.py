@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import chain, islice
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO
 
 import av
 import numpy as np
@@ -13,28 +14,28 @@ from kinoray.errors import DecodeError
 from kinoray.video.container import StoredPackets, VideoFile
 from kinoray.video.convert import quarter_turns
 from kinoray.video.decoding import FrameDecoder, all_frames, wanted_frames
-from kinoray.video.files import open_video_file
-from kinoray.video.frames import Box, Frames, Planes, Shot
-from kinoray.video.limits import Deadline, Limits
+from kinoray.video.files import open_video_file, without_passwords
+from kinoray.video.frame_reader import FrameReader
+from kinoray.video.limits import Limits
 from kinoray.video.packets import PacketIndex, PacketTable, list_packets
-from kinoray.video.shots import Album
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from av import Packet, VideoFrame, VideoStream
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
-# Containers round times to milliseconds: a frame is shown from half of one before its time on.
-_ROUNDING_SECONDS = 0.0005
+    from kinoray.video.shots import Album
+
 _LIMITS = Limits()
 
 
-class VideoReader:
+class VideoReader(FrameReader):
     """Reads exact frames, by display index, from one video file.
 
     Frames are the container's, in display order, edit lists honoured; the picture is turned as its display matrix
-    asks. Pixels are taken as square, and high dynamic range is cut to 8 bits without tone mapping.
+    asks. Pixels are taken as square, and high dynamic range is cut to 8 bits without tone mapping. For the attributes
+    see ``FrameReader``.
 
     Args:
         source: a path, a URI that ``open_video_file`` knows, or the content.
@@ -43,17 +44,6 @@ class VideoReader:
             frame that came.
         index: of this very file, from ``packet_index``; nothing is then decoded and little is read at opening.
         limits: what the video may cost.
-
-    Attributes:
-        num_frames: exact.
-        fps: average frames per second.
-        width: pixels of the displayed picture.
-        height: pixels of the displayed picture.
-        duration_seconds: of all frames.
-        pts_seconds: ``(num_frames,)``, when each frame is shown, from the start of the file.
-        codec: FFmpeg's name ("h264").
-        num_bytes: of the file.
-        num_filled: frames that the last reading had to fill.
 
     Raises:
         DecodeError: no such video, no pictures in it, none of them can be decoded, it is too slow, or the index is
@@ -69,18 +59,16 @@ class VideoReader:
         index: PacketIndex | None = None,
         limits: Limits = _LIMITS,
     ) -> None:
-        self.name = name or (source if isinstance(source, str) else "video in memory")
-        self._max_missing = max_missing
-        self._limits = limits
-        self._deadline = Deadline(self.name, limits.seconds)
-        self.num_filled = 0
+        name = name or (without_passwords(source) if isinstance(source, str) else "video in memory")
+        super().__init__(name, max_missing, limits)
         if isinstance(source, str):
             source = open_video_file(source, ranged=index is not None)
         elif isinstance(source, bytes):
             source = BytesIO(source)
         self._file = VideoFile(source, self.name, limits, self._deadline)
         try:
-            self._index = self._learn() if index is None else self._trust(index)
+            with self._failures_named():
+                self._index = self._learn() if index is None else self._trust(index)
         except BaseException:
             self.close()
             raise
@@ -92,66 +80,14 @@ class VideoReader:
         self.pts_seconds = self._index.pts_seconds
         self.duration_seconds = self.num_frames / self.fps
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let go of the file and the decoder; a source that was given as an open file stays open."""
         self._file.close()
-
-    def read(
-        self, indices: ArrayLike, *, crop: Box | None = None, size: tuple[int, int] | None = None, mirror: bool = False
-    ) -> Frames:
-        """Decode frames; see ``Shot`` for the arguments, and ``read_shots``."""
-        return self.read_shots([Shot(np.asarray(indices, np.int64).reshape(-1), crop, size, mirror)])[0]
-
-    def read_shots(self, shots: Sequence[Shot]) -> list[Frames]:
-        """Decode the frames of several shots, each frame once.
-
-        Raises:
-            IndexError: an index is not one of the video's.
-            ValueError: a crop leaves the picture.
-            DecodeError: reason ``damaged``, more than ``max_missing`` of a shot's frames cannot be decoded; ``slow``;
-                ``index``, what was given as the video's index is another's.
-        """
-        album = self._gather(shots, planes=False)
-        return [Frames(data, self.pts_seconds[shot.indices]) for shot, data in zip(shots, album.data, strict=True)]
-
-    def read_planes(self, shots: Sequence[Shot]) -> list[Planes]:
-        """Decode the frames of several shots as YUV planes; like ``read_shots`` otherwise.
-
-        Without a size, planes are native: the box is widened to whole samples of chroma.
-        """
-        album = self._gather(shots, planes=True)
-        return [
-            Planes(
-                data,
-                height=converter.height,
-                width=converter.width,
-                matrix=converter.matrix,
-                is_full_range=converter.is_full_range,
-                pts_seconds=self.pts_seconds[shot.indices],
-            )
-            for shot, data, converter in zip(shots, album.data, album.converters, strict=True)
-        ]
 
     @property
     def keyframes(self) -> NDArray[np.int64]:
         """Display indices of the frames that can be decoded alone, ascending."""
         return self._index.table.keyframes
-
-    def frames_at(self, seconds: ArrayLike) -> NDArray[np.int64]:
-        """Display indices of the frames that are shown at some times, the first or the last outside of the video.
-
-        Args:
-            seconds: from the start of the file, any shape.
-        """
-        times = np.asarray(seconds, np.float64) + _ROUNDING_SECONDS
-        after: NDArray[np.int64] = np.searchsorted(self.pts_seconds, times, side="right")
-        return np.clip(after - 1, 0, self.num_frames - 1)
 
     def packet_index(self) -> PacketIndex:
         """What opening this video another time need not find out again."""
@@ -233,50 +169,29 @@ class VideoReader:
             self._file.decoder, self._file.codec, packets, len(table), self._deadline, may_skip=table.may_skip
         )
 
-    def _gather(self, shots: Sequence[Shot], *, planes: bool) -> Album:
-        """Fill the pictures of some shots."""
-        self._deadline.restart()
-        for shot in shots:
-            self._check(shot)
-        album = Album(shots, (self.height, self.width), planes=planes)
+    def _give(self, album: Album) -> None:
         index = self._index
         wanted = wanted_frames(
             self._decoder, index.table, list(album.due), codec=index.codec, from_start=index.from_start
         )
         # The second round is for frames that come only when the decoder has seen all of the stream before them.
         rounds = chain(wanted, all_frames(self._decoder, index.table)) if album.due else ()
-        try:
+        with self._failures_named():
             for number, frame in rounds:
                 album.take(number, frame)
                 if not album.due:
                     break
+
+    def _trouble(self, first: int) -> str:
+        del first  # a frame of a file has no name that would help
+        return "cannot be decoded"
+
+    @contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        try:
+            yield
         except av.FFmpegError as error:
             raise DecodeError(f"{self.name}: its pictures cannot be read ({error})", "damaged") from error
-        self.num_filled = len(album.due)
-        if album.due:
-            num_missing, num_wanted = album.most_missing()
-            if num_missing > self._max_missing * num_wanted or num_missing == num_wanted:
-                raise DecodeError(
-                    f"{self.name}: {num_missing} of {num_wanted} frames cannot be decoded; "
-                    f"at most {self._max_missing:.0%} may be filled with their neighbours",
-                    "damaged",
-                )
-            album.fill()
-        return album
-
-    def _check(self, shot: Shot) -> None:
-        outside = shot.indices[(shot.indices < 0) | (shot.indices >= self.num_frames)]
-        if outside.size:
-            raise IndexError(
-                f"{self.name}: frame index, got {outside[0]}; the video has {self.num_frames} frames, "
-                f"0 to {self.num_frames - 1}"
-            )
-        crop = shot.crop
-        if crop is None:
-            return
-        bottom, right = crop.top + crop.height, crop.left + crop.width
-        if min(crop.top, crop.left, crop.height - 1, crop.width - 1) < 0 or bottom > self.height or right > self.width:
-            raise ValueError(f"{self.name}: crop, got {crop}; it lies within {self.height} x {self.width} pixels")
 
 
 def _frame_rate(table: PacketTable, tick_seconds: float, stated_fps: float) -> float:

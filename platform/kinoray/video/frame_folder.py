@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 
-from kinoray.errors import DecodeError
+from kinoray.errors import DataError, DecodeError
 from kinoray.video.convert import quarter_turns
 from kinoray.video.files import named_failures, without_passwords
 from kinoray.video.frame_names import frame_names
-from kinoray.video.frames import Box, Frames, Planes, Shot
-from kinoray.video.limits import Deadline, Limits
-from kinoray.video.shots import Album
+from kinoray.video.frame_reader import FrameReader
+from kinoray.video.limits import Limits
 from kinoray.video.stores import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from av import VideoCodecContext, VideoFrame
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
+
+    from kinoray.video.shots import Album
 
 # FFmpeg's decoders by how a file begins. With crop, resize and RGB they take 0.39 ms for a JPEG of 340 x 256 and
 # 1.8 ms at 720p; simplejpeg with OpenCV 0.37 and 1.9, Pillow 0.84 and 5.4; TorchVision 0.33 and 1.8 to decode alone.
 _CODECS = {b"\xff\xd8": "mjpeg", b"\x89PNG\r\n\x1a\n": "png"}
 # A picture in a store costs two requests; so many pictures are waited for at the same time.
 _NUM_REQUESTS = 16
-_ROUNDING_SECONDS = 0.0005
 _LIMITS = Limits()
 FRAMES_PER_SECOND = 30.0
 """Of pictures that do not say."""
 
 
-class FrameFolder:
+class FrameFolder(FrameReader):
     """Reads frames, by display index, from a folder that holds a picture for each.
 
-    The first picture gives the size; others are brought to it. Pictures are turned as their EXIF orientation says;
+    The first picture gives the size; others are brought to it. Pictures are turned (not mirrored) as their EXIF says;
     alpha is left out, CMYK, grey and 16-bit pictures become RGB of 8 bits. A picture that is damaged, even in part,
     counts as missing.
 
@@ -53,18 +54,11 @@ class FrameFolder:
 
     Attributes:
         num_frames: from the first to the last picture, missing ones included.
-        fps: as given.
-        width: pixels of the first picture.
-        height: pixels of the first picture.
-        duration_seconds: of all frames.
-        pts_seconds: ``(num_frames,)``, when each frame is shown.
         keyframes: ``(num_frames,)``, all of them: each frame can be decoded alone.
-        codec: FFmpeg's name ("mjpeg", "png").
-        num_bytes: of all pictures.
-        num_filled: frames that the last reading had to fill.
 
     Raises:
         DecodeError: no such folder, no pictures in it, or none of them can be decoded.
+        DataError: ``fps`` is none.
         ConfigError: the template is not one.
     """
 
@@ -79,11 +73,11 @@ class FrameFolder:
         max_missing: float = 0.1,
         limits: Limits = _LIMITS,
     ) -> None:
-        self.name = name or without_passwords(path)
+        super().__init__(name or without_passwords(path), max_missing, limits)
+        if not 0 < fps < math.inf:
+            raise DataError(f"{self.name}: frames per second of its pictures, got {fps:g}; it should be above 0")
         self.fps = fps
         self._path = path
-        self._max_missing = max_missing
-        self._limits = limits
         self._decoders: dict[str, VideoCodecContext] = {}
         with named_failures(path):
             self._folder = Folder(path)
@@ -91,91 +85,34 @@ class FrameFolder:
         self._names = frame_names(sizes, template=template, first_index=first_index, where=self.name)
         self.num_frames = len(self._names)
         self.num_bytes = sum(sizes[name] for name in self._names if name is not None)
-        self.num_filled = 0
         self.codec = ""
         self.duration_seconds = self.num_frames / fps
         self.pts_seconds: NDArray[np.float64] = np.arange(self.num_frames) / fps
         self.keyframes: NDArray[np.int64] = np.arange(self.num_frames)
-        first = next((frame for _, frame in self._frames(range(self.num_frames))), None)
+        first = next((frame for index in range(self.num_frames) for _, frame in self._frames([index])), None)
         if first is None:
             raise DecodeError(f"{self.name}: none of its {self.num_frames} pictures can be decoded", "damaged")
         size = (first.height, first.width)
         self.height, self.width = size[::-1] if quarter_turns(first) % 2 else size
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let go of the decoders; no file stays open between readings."""
         self._decoders.clear()
 
-    def frames_at(self, seconds: ArrayLike) -> NDArray[np.int64]:
-        """Display indices of the frames that are shown at some times, the first or the last outside of the video."""
-        times = np.asarray(seconds, np.float64) + _ROUNDING_SECONDS
-        return np.clip(np.searchsorted(self.pts_seconds, times, side="right") - 1, 0, self.num_frames - 1)
-
-    def read(
-        self, indices: ArrayLike, *, crop: Box | None = None, size: tuple[int, int] | None = None, mirror: bool = False
-    ) -> Frames:
-        """Decode frames; see ``Shot`` for the arguments, and ``read_shots``."""
-        return self.read_shots([Shot(np.asarray(indices, np.int64).reshape(-1), crop, size, mirror)])[0]
-
-    def read_shots(self, shots: Sequence[Shot]) -> list[Frames]:
-        """Decode the frames of several shots, each picture once.
-
-        Raises:
-            IndexError: an index is not one of the video's.
-            ValueError: a crop leaves the picture.
-            DecodeError: reason ``damaged``, more than ``max_missing`` of a shot's pictures are missing or damaged;
-                ``slow``; those of ``open_video_file``, where a picture that is there cannot be read.
-        """
-        album = self._gather(shots, planes=False)
-        return [Frames(data, self.pts_seconds[shot.indices]) for shot, data in zip(shots, album.data, strict=True)]
-
-    def read_planes(self, shots: Sequence[Shot]) -> list[Planes]:
-        """Decode the frames of several shots as YUV planes; like ``read_shots`` otherwise."""
-        album = self._gather(shots, planes=True)
-        return [
-            Planes(
-                data,
-                height=converter.height,
-                width=converter.width,
-                matrix=converter.matrix,
-                is_full_range=converter.is_full_range,
-                pts_seconds=self.pts_seconds[shot.indices],
-            )
-            for shot, data, converter in zip(shots, album.data, album.converters, strict=True)
-        ]
-
-    def _gather(self, shots: Sequence[Shot], *, planes: bool) -> Album:
-        """Fill the pictures of some shots."""
-        for shot in shots:
-            self._check(shot)
-        album = Album(shots, (self.height, self.width), planes=planes)
+    def _give(self, album: Album) -> None:
         for index, frame in self._frames(sorted(album.due)):
-            album.take(index, frame)
-        self.num_filled = len(album.due)
-        if album.due:
-            num_missing, num_wanted = album.most_missing()
-            if num_missing > self._max_missing * num_wanted or num_missing == num_wanted:
-                first = min(album.due)
-                raise DecodeError(
-                    f"{self.name}: {num_missing} of {num_wanted} frames are missing or damaged, the first is "
-                    f"{self._names[first] or f'number {first}'}; at most {self._max_missing:.0%} may be filled with "
-                    "their neighbours",
-                    "damaged",
-                )
-            album.fill()
-        return album
+            try:
+                album.take(index, frame)
+            except av.FFmpegError as error:
+                raise DecodeError(f"{self.name}: {self._names[index]} cannot be converted ({error})") from error
+
+    def _trouble(self, first: int) -> str:
+        return f"are missing or damaged, the first is {self._names[first] or f'number {first}'}"
 
     def _frames(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         """The pictures that can be decoded, with their display indices, in the order of ``indices``."""
-        deadline = Deadline(self.name, self._limits.seconds)
         for index, content in self._contents(indices):
-            deadline.check()
+            self._deadline.check()
             frame = self._decode(content)
             if frame is not None:
                 yield index, frame
@@ -226,16 +163,3 @@ class FrameFolder:
         # Otherwise half a picture passes for a whole one, grey below.
         decoder.options = {"err_detect": "explode", "max_pixels": str(self._limits.num_pixels)}
         return decoder
-
-    def _check(self, shot: Shot) -> None:
-        outside = shot.indices[(shot.indices < 0) | (shot.indices >= self.num_frames)]
-        if outside.size:
-            raise IndexError(
-                f"{self.name}: frame index, got {outside[0]}; the video has {self.num_frames} frames, "
-                f"0 to {self.num_frames - 1}"
-            )
-        if shot.crop is None:
-            return
-        top, left, height, width = shot.crop
-        if min(top, left, height - 1, width - 1) < 0 or top + height > self.height or left + width > self.width:
-            raise ValueError(f"{self.name}: crop, got {shot.crop}; it lies within {self.height} x {self.width} pixels")

@@ -51,7 +51,7 @@ def _matching(names: Iterable[str], template: str) -> dict[int, str]:
         fields = [(text, field) for text, field, *_ in Formatter().parse(template)]
         is_one = sum(field is not None for _, field in fields) == 1
         example = template.format(1)
-    except (ValueError, IndexError, KeyError):
+    except (ValueError, IndexError, KeyError, AttributeError, TypeError):
         is_one, example = False, ""
     if not is_one or example == template:
         raise ConfigError(f"template of a frame's name, got '{template}'; it should be like 'img_{{:05d}}.jpg'")

@@ -12,7 +12,8 @@ class Limits:
 
     Attributes:
         seconds: of wall time, for one opening and for one reading; above it the video is an error.
-        num_bytes_kept: packets are kept in memory up to this size; of a larger video they are read again when wanted.
+        num_bytes_kept: packets are kept while they take no more memory than this; of a larger video they are read again
+            when wanted.
         num_pixels: of one picture; a header can claim any size and make the decoder allocate it. Sixteen times 4K.
     """
 

@@ -1,11 +1,11 @@
 """One way to open whatever holds a video: a file, bytes, an address, a folder of pictures."""
 
-from pathlib import Path
+import os
 from typing import BinaryIO
 
 from kinoray.errors import DecodeError
 from kinoray.video.decode import VideoReader
-from kinoray.video.files import open_video_file, without_passwords
+from kinoray.video.files import named_failures, open_video_file, without_passwords
 from kinoray.video.frame_folder import FRAMES_PER_SECOND, FrameFolder
 from kinoray.video.limits import Limits
 from kinoray.video.packets import PacketIndex
@@ -54,8 +54,10 @@ def open_video(
 
     if isinstance(source, str):
         name = name or without_passwords(source)
-        local = local_path(source)
-        if source.endswith("/") or (local is not None and Path(local).is_dir()):
+        with named_failures(source):
+            local = local_path(source)
+        # Path.is_dir raises where a folder may not be searched or a name is too long.
+        if source.endswith("/") or (local is not None and os.path.isdir(local)):  # noqa: PTH112
             return open_folder(source)
         try:
             file = (

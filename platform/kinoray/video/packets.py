@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
+from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -196,31 +198,67 @@ class PacketIndex:
         Raises:
             DecodeError: reason ``index``; it is not an index, or one of another version.
         """
-        magic, packed = content[: len(_MAGIC)], content[len(_MAGIC) :]
         try:
-            head, _, body = zlib.decompress(packed if magic == _MAGIC else b"").partition(b"\n")
-            facts = json.loads(head)
-            lengths = facts["lengths"]
-            columns = np.frombuffer(body, "<i8").astype(np.int64)
-            dts, offsets, keys, shown = np.split(columns, np.cumsum([lengths[0], *lengths])[:3])
-            dts = np.cumsum(dts)
-            table = PacketTable(
-                pts=offsets + dts,
-                dts=dts,
-                keys=np.cumsum(keys),
-                shown=shown + np.arange(lengths[2]),
-                num_frames=facts["num_frames"],
-                is_timed=facts["is_timed"],
-                may_skip=facts["may_skip"],
-            )
-            return cls(**{name: facts[name] for name in _FACTS}, table=table)
-        except (ValueError, KeyError, TypeError, zlib.error) as error:
-            raise DecodeError(f"packet index: cannot be read ({error}); run jobs/prepare.py again", "index") from error
+            index = cls._unpacked(content)
+            problem = "" if _is_possible(index) else "its numbers contradict each other"
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError, zlib.error) as error:
+            problem = str(error)
+        if problem:
+            raise DecodeError(f"packet index: cannot be read ({problem}); run jobs/prepare.py again", "index")
+        return index
+
+    @classmethod
+    def _unpacked(cls, content: bytes) -> Self:
+        magic, packed = content[: len(_MAGIC)], content[len(_MAGIC) :]
+        stream = zlib.decompressobj()
+        head, _, body = stream.decompress(packed if magic == _MAGIC else b"", _MAX_UNPACKED_BYTES).partition(b"\n")
+        if not stream.eof:
+            raise ValueError("it is cut off, too long, or of another version")
+        facts = json.loads(head)
+        lengths = facts["lengths"]
+        columns = np.frombuffer(body, "<i8").astype(np.int64)
+        dts, offsets, keys, shown = np.split(columns, np.cumsum([lengths[0], *lengths])[:3])
+        dts = np.cumsum(dts)
+        table = PacketTable(
+            pts=offsets + dts,
+            dts=dts,
+            keys=np.cumsum(keys),
+            shown=shown + np.arange(lengths[2]),
+            num_frames=facts["num_frames"],
+            is_timed=facts["is_timed"],
+            may_skip=facts["may_skip"],
+        )
+        return cls(**{name: facts[name] for name in _FACTS}, table=table)
 
 
 # The last byte is the version of the format.
 _MAGIC = b"KNRX\x01"
+# Of more than a day of video; a manifest could hold a few bytes that unpack to all memory.
+_MAX_UNPACKED_BYTES = 256 << 20
 _FACTS = ("num_bytes", "codec", "height", "width", "fps", "tick_seconds", "start_seconds", "from_start")
+
+
+def _is_possible(index: PacketIndex) -> bool:
+    """Whether all that readers count on holds, so that nothing which a manifest may hold can do harm."""
+    table, keys, shown = index.table, index.table.keys, index.table.shown
+    counts = (table.num_frames, index.height, index.width, index.num_bytes)
+    if not all(isinstance(count, int) for count in counts) or min(counts) <= 0:
+        return False
+    if not all(0 < number < math.inf for number in (index.fps, index.tick_seconds, abs(index.start_seconds) + 1)):
+        return False
+    for numbers in (keys, shown):
+        if not ((numbers >= 0) & (numbers < len(table))).all():
+            return False
+    if (keys[1:] <= keys[:-1]).any():
+        return False
+    if len(shown) == 0:  # frames that are counted need no packet of their own, but some byte
+        return not table.is_timed and table.num_frames <= index.num_bytes
+    times = table.pts[shown]
+    return table.num_frames == len(shown) and not (table.is_timed and (times[1:] <= times[:-1]).any())
+
+
+# What a packet takes in memory besides its content; a file may hold millions of nearly empty ones.
+_PACKET_BYTES = 700
 
 
 class Listing(NamedTuple):
@@ -252,7 +290,7 @@ def list_packets(
         has_b_frames: whether the decoder expects reordered frames.
         max_kept_bytes: of packets together, above which none is kept.
     """
-    rows: list[tuple[int, int, bool, bool, bool, int]] = []
+    rows = array("q")  # a list of tuples would take five times the memory
     kept: list[Packet[VideoStream]] = []
     num_bytes = 0
     is_whole = True
@@ -261,15 +299,15 @@ def list_packets(
             pts, dts, size = packet.pts, packet.dts, packet.size
             is_hidden = packet.is_discard or (codec == "vp8" and not memoryview(packet)[0] & 0x10)  # bit 4: show_frame
             times = NO_TIME if pts is None else pts, NO_TIME if dts is None else dts
-            rows.append((*times, packet.is_keyframe, is_hidden, packet.is_corrupt, size))
-            num_bytes += size
+            rows.extend((*times, packet.is_keyframe, is_hidden, packet.is_corrupt, size))
+            num_bytes += size + _PACKET_BYTES
             if num_bytes <= max_kept_bytes:
                 kept.append(packet)
     except av.FFmpegError:
         is_whole = False  # a damaged container; what came before the damage is a video
     if num_bytes > max_kept_bytes:
         kept.clear()
-    fields = np.array(rows, np.int64).reshape(-1, 6)
+    fields = np.frombuffer(rows, np.int64).reshape(-1, 6)
     is_whole &= not fields[:, 4].any()
     table = _judge(fields, is_whole=is_whole, format_name=format_name, codec=codec, has_b_frames=has_b_frames)
     if table.is_doubtful and is_whole and codec == "mpeg4" and kept:

@@ -1,8 +1,8 @@
-"""What a video file holds, without decoding more than its first picture."""
+"""What a video holds, without decoding more than its first picture."""
 
 from dataclasses import dataclass
 
-from kinoray.video.decode import VideoReader
+from kinoray.video.open import open_video
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class VideoInfo:
         height: pixels of the displayed picture.
         duration_seconds: of all frames.
         codec: FFmpeg's name ("h264").
-        bytes: size of the file.
+        bytes: size of the file, or of all pictures of a folder.
     """
 
     num_frames: int
@@ -29,12 +29,12 @@ class VideoInfo:
 
 
 def probe(path: str) -> VideoInfo:
-    """Look into a video, given by a path or URI.
+    """Look into a video, given by a path or URI that ``open_video`` knows.
 
     Raises:
         DecodeError: the video cannot be opened, or its first picture cannot be decoded.
     """
-    with VideoReader(path) as video:
+    with open_video(path) as video:
         return VideoInfo(
             num_frames=video.num_frames,
             fps=video.fps,

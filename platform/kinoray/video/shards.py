@@ -15,7 +15,7 @@ from kinoray.video.files import named_failures, without_passwords
 from kinoray.video.stores import file_system
 
 _NUM_OPEN_SHARDS = 256
-_PLACE = re.compile(r"(?P<file>.+\.parquet)#bytes=(?P<first>\d+)-(?P<last>\d+)(?P<options>\?.*)?")
+_PLACE = re.compile(r"(?P<file>.+\.parquet)#bytes=(?P<first>\d{1,15})-(?P<last>\d{1,15})(?P<options>\?.*)?")
 
 
 def place_in_shard(first: int, num_bytes: int) -> str:

@@ -41,6 +41,8 @@ _ENCODERS = {
 _COLOURS: dict[Matrix, tuple[int, int]] = {"bt709": (1, 1), "bt601": (6, 6), "bt2020": (9, 14)}
 _TIME_TOLERANCE_SECONDS = 1e-6
 _MIN_SHORT_SIDE = 16
+# Pictures that follow each other more slowly are timed in milliseconds.
+_MIN_RATE = Fraction(1, 1001)
 _LEVELS = np.arange(256)
 _TO_LIMITED_LUMA = np.round(16 + _LEVELS * 219 / 255).astype(np.uint8)
 _TO_LIMITED_CHROMA = np.round(128 + (_LEVELS - 128) * 224 / 255).astype(np.uint8)
@@ -126,9 +128,9 @@ class _Times:
 
     @classmethod
     def of(cls, pts_seconds: NDArray[np.float64], fps: float) -> _Times:
-        """Ticks of the frame rate where all pictures keep to it, else microseconds."""
-        rate = Fraction(fps).limit_denominator(1001)
-        for base in (1 / rate, Fraction(1, 1_000_000)):
+        """Ticks of the frame rate where all pictures keep to it, else milliseconds, else microseconds."""
+        rate = max(Fraction(fps).limit_denominator(1001), _MIN_RATE)
+        for base in (1 / rate, Fraction(1, 1000), Fraction(1, 1_000_000)):
             ticks = np.round(pts_seconds / float(base)).astype(np.int64)
             if np.abs(ticks * float(base) - pts_seconds).max() < _TIME_TOLERANCE_SECONDS:
                 break

@@ -30,6 +30,18 @@ class Video(Protocol):
     def height(self) -> int: ...
 
     @property
+    def duration_seconds(self) -> float:
+        """Of all frames."""
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name ("h264")."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the file, or of all pictures."""
+
+    @property
     def pts_seconds(self) -> NDArray[np.float64]:
         """``(num_frames,)``, when each frame is shown."""
 

@@ -16,8 +16,16 @@ _TIMEOUT_SECONDS = 20.0
 _WAITS_SECONDS = (0.2, 0.6, 1.8)
 # Timed out, too many requests, broken, bad gateway, busy, gateway timed out: the next try may do better.
 _PASSING = {408, 429, 500, 502, 503, 504}
+# Of one answer; servers that know no ranges send files whole.
+_MAX_BODY_BYTES = 4 << 30
+_MAX_BODY_SECONDS = 600.0
+_PART_BYTES = 1 << 20
 _PARTIAL = 206
 _NO_SUCH_RANGE = 416
+
+
+class _TooMuchError(OSError):
+    """An answer that is too long or takes too long."""
 
 
 def open_web(url: str, whole_bytes: int) -> StoredFile:
@@ -39,7 +47,7 @@ def open_web(url: str, whole_bytes: int) -> StoredFile:
             total = response.headers.get("Content-Range", "").rpartition("/")[2]
             if response.status == _PARTIAL and total.isdigit() and int(total) > whole_bytes:
                 return StoredFile(int(total), None, read_at)
-            content = response.read()
+            content = _body(response)
         return StoredFile(len(content), content, read_at)
 
     def read_at(num_bytes: int, offset: int) -> bytes:
@@ -47,7 +55,7 @@ def open_web(url: str, whole_bytes: int) -> StoredFile:
             with _request(url, offset, offset + num_bytes) as response:
                 if response.status != _PARTIAL:
                     raise HTTPException("the server no longer sends parts of it")
-                return response.read()
+                return _body(response)
 
         return _with_retries(fetch_part)
 
@@ -63,12 +71,25 @@ def _request(url: str, start: int, stop: int | None) -> HTTPResponse:
     return response
 
 
+def _body(response: HTTPResponse) -> bytes:
+    """All that the server sends: some never end, others send a byte now and then."""
+    end = time.monotonic() + _MAX_BODY_SECONDS
+    content = bytearray()
+    while part := response.read1(_PART_BYTES):
+        content += part
+        if len(content) > _MAX_BODY_BYTES or time.monotonic() > end:
+            raise _TooMuchError(f"more than {_MAX_BODY_BYTES >> 20} MiB or {_MAX_BODY_SECONDS:g} seconds in one answer")
+    if response.length:
+        raise HTTPException(f"the server stopped {response.length} bytes before the end")
+    return bytes(content)
+
+
 def _with_retries(fetch: Callable[[], _T]) -> _T:
     for wait_seconds in (*_WAITS_SECONDS, None):
         try:
             return fetch()
         except (OSError, HTTPException) as error:
-            may_pass = not isinstance(error, HTTPError) or error.code in _PASSING
+            may_pass = error.code in _PASSING if isinstance(error, HTTPError) else not isinstance(error, _TooMuchError)
             failure = _as_os_error(error)
             if wait_seconds is None or not may_pass:
                 raise failure from error

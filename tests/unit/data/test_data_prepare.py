@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from pyarrow.fs import FileSystem
 
 from kinoray.data.manifest import check_files, load_manifest
 from kinoray.data.output import WORK, OutputFolder
@@ -225,6 +226,18 @@ def test_a_source_can_be_written_as_in_a_recipe(videos, tmp_path):
         read_listing(str(listed), ["optimizer.lr=1"])
 
 
+@pytest.mark.parametrize("columns", [{"path": ["a.mp4"], "label": ["jump"]}, None], ids=["manifest", "no table"])
+def test_a_manifest_of_something_else_is_not_written_over(videos, output, columns):
+    """Such as the source itself."""
+    manifest = Path(output.root) / "manifest.parquet"
+    manifest.parent.mkdir()
+    parquet.write_table(pa.table(columns), manifest) if columns else manifest.write_bytes(b"PAR1")
+    before = manifest.read_bytes()
+    with pytest.raises(DataError, match=r"out/manifest\.parquet: got a file that is not of prepared videos"):
+        Record(Preparation(output), read_listing(str(videos)))
+    assert manifest.read_bytes() == before
+
+
 def test_a_file_appears_when_it_is_whole(output):
     def write_half() -> None:
         with output.writing("a/b.bin") as file:
@@ -239,6 +252,24 @@ def test_a_file_appears_when_it_is_whole(output):
     assert output.sizes("a") == {"a/b.bin": 5}
     output.clear_work()
     assert output.sizes("") == {"a/b.bin": 5}
+
+
+def test_a_store_keeps_no_half_of_a_file(monkeypatch):
+    """An object is there as soon as it is closed, however much of it was written."""
+    store, _ = FileSystem.from_uri("mock:///base")
+    store.create_dir("base")
+    monkeypatch.setattr("kinoray.data.output.file_system", lambda uri: (store, "base"))
+    output = OutputFolder("mock:///base")
+    output.write("whole", b"whole")
+
+    def write_half():
+        with output.writing("half") as file:
+            file.write(b"ha")
+            raise DataError("no more")
+
+    with pytest.raises(DataError, match="no more"):
+        write_half()
+    assert output.sizes("") == {"whole": 5}
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):

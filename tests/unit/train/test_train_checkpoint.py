@@ -13,7 +13,15 @@ from toy_training import CLASSES
 
 from kinoray.errors import CheckpointError
 from kinoray.recipe import Recipe
-from kinoray.train.checkpoint import FILES, FolderStore, Progress, open_checkpoint, write_checkpoint
+from kinoray.train.checkpoint import (
+    FILES,
+    FolderStore,
+    Progress,
+    best_of_run,
+    newest_of_run,
+    open_checkpoint,
+    write_checkpoint,
+)
 
 MakeRecipe = Callable[..., Recipe]
 PROGRESS = Progress(epoch=3, step=16, best=0.5, best_epoch=2)
@@ -152,12 +160,19 @@ def test_a_format_of_the_future_is_refused(write: Callable[..., Path], tmp_path:
         open_checkpoint(tmp_path / "c")
 
 
-@pytest.mark.parametrize(("make", "why"), [(False, "no such folder"), (True, "holds no checkpoint.json")])
+@pytest.mark.parametrize(("make", "why"), [(False, "no such folder"), (True, "holds no whole checkpoint")])
 def test_no_checkpoint_is_said_so(tmp_path: Path, make: bool, why: str) -> None:
     if make:
         (tmp_path / "run").mkdir()
     with pytest.raises(CheckpointError, match=f"run: {why}; give a checkpoint folder or a run's folder"):
         open_checkpoint(tmp_path / "run")
+
+
+@pytest.mark.parametrize("index", ["", '{"format": 1, "files": {"model.saf'])
+def test_what_was_cut_off_is_passed_over(write: Callable[..., Path], tmp_path: Path, index: str) -> None:
+    write(tmp_path / "epoch-0000", Progress(0, 3))
+    (write(tmp_path / "epoch-0001", Progress(1, 6)) / "checkpoint.json").write_text(index)
+    assert newest_of_run(str(tmp_path)) == best_of_run(str(tmp_path)) == str(tmp_path / "epoch-0000")
 
 
 def test_of_a_run_the_best_is_opened(write: Callable[..., Path], tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from toy_training import train_here
 
 from kinoray.errors import CheckpointError
 from kinoray.recipe import Recipe
-from kinoray.train.checkpoint import open_checkpoint
+from kinoray.train.checkpoint import FolderStore, open_checkpoint
 from kinoray.train.events import EpochDone, Finished, Started, StepsDone
+from kinoray.train.learner import start_learner
 from kinoray.train.loop import _seed_epoch
 from kinoray.train.world import World
 
@@ -141,6 +142,32 @@ def test_what_the_recipe_sets_is_not_taken_from_the_checkpoint(toy_recipe: MakeR
     train_here(toy_recipe(changed), tmp_path)
     groups = open_checkpoint(tmp_path / "epoch-0002").training_state()["optimizer"]["param_groups"]
     assert [(group["momentum"], group["weight_decay"]) for group in groups] == [(0.5, 0.25)]
+
+
+def test_momentum_stays_with_its_parameter_when_groups_change(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    train_here(toy_recipe(), tmp_path)
+
+    def momentum(**replaced: object) -> dict[str, torch.Tensor]:
+        store = FolderStore(tmp_path, monitor="top1", keep_best=1)
+        learner, _ = start_learner(
+            toy_recipe({f"optimizer.{name}": value for name, value in replaced.items()}), store, World()
+        )
+        state = learner.optimizer.state
+        return {name: state[parameter]["momentum_buffer"] for name, parameter in learner.net.named_parameters()}
+
+    before = momentum(lr=0.05)
+    after = momentum(groups=[{"of": "norm", "decay_factor": 0}, {"of": "head", "lr_factor": 10}])
+    assert len({value.shape for value in before.values()}) > 1
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_an_optimizer_of_other_parameters_cannot_go_on(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    train_here(toy_recipe(), tmp_path)
+    net = toy_recipe().model.build()
+    net.conv.weight.requires_grad_(False)
+    optimizer = toy_recipe().optimizer.build(net)
+    with pytest.raises(CheckpointError, match="epoch-0001: its optimizer trained other parameters than the recipe's"):
+        open_checkpoint(tmp_path / "epoch-0001").restore_optimizer(optimizer, net, toy_recipe())
 
 
 def test_another_optimizer_cannot_go_on(toy_recipe: MakeRecipe, tmp_path: Path) -> None:

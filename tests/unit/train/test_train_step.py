@@ -205,6 +205,26 @@ def test_micro_batches_add_up_to_the_batch(num_parts: int, bad: list[int]) -> No
         assert_same_state(parted, whole)
 
 
+def test_a_part_of_bad_videos_leaves_the_running_statistics() -> None:
+    ours, plain = learner_of("batch", micro_batches=3), learner_of("batch", micro_batches=2)
+    batch = batch_of(6, bad=[2, 3])
+    train_step(ours, batch)
+    without = Batch.from_columns(
+        {
+            "clip": batch.clips.numpy()[[0, 1, 4, 5]],
+            "label": batch.labels.numpy()[[0, 1, 4, 5]],
+            "video_id": np.array(["v0", "v1", "v4", "v5"]),
+            "position": np.arange(4),
+            "clip_seed": np.arange(4),
+            "error": np.array([""] * 4),
+            "decode_seconds": np.zeros(4),
+            "colour": np.zeros(4, np.int64),
+        }
+    )
+    train_step(plain, without)
+    assert_same_state(ours, plain)
+
+
 def test_the_average_follows_the_weights() -> None:
     learner = learner_of()
     averaged = AveragedModel(learner.net, multi_avg_fn=get_ema_multi_avg_fn(0.75))

@@ -54,6 +54,24 @@ def test_local_failures(tmp_path):
         open_video_file("nowhere://b/k.mp4")
 
 
+def test_odd_paths_are_named(tmp_path):
+    shard = tmp_path / "s.parquet"
+    shard.write_bytes(bytes(100))
+    for path in (
+        f"{tmp_path}/{'a' * 300}/v.mp4",
+        "file://[half",
+        "nul\0.mp4",
+        "",
+        f"{shard}#bytes=0-{'9' * 30}",
+        f"{shard}#bytes=0-{'9' * 5000}",
+        f"{shard}#bytes=10-3",
+        f"{shard}#bytes=90-100",
+    ):
+        with pytest.raises(DecodeError) as caught:
+            open_video(path)
+        assert str(caught.value).startswith(f"{path}: "), path
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_no_permission(tmp_path):
     path = tmp_path / "secret.mp4"
@@ -201,6 +219,18 @@ def test_what_passes_is_tried_again(server, scheme):
     assert open_video_file(uri).read() == b"content"
     server.cuts = 1
     assert open_video_file(uri).read() == b"content"
+
+
+@pytest.mark.parametrize("limit", [{"_MAX_BODY_BYTES": 9_999}, {"_MAX_BODY_SECONDS": -1.0}])
+def test_answers_come_to_an_end(server, monkeypatch, limit):
+    server.files, server.is_ranged = {"/v.mp4": bytes(10_000)}, False
+    assert len(open_video_file(f"{server.url}/v.mp4").read()) == 10_000
+    for name, value in limit.items():
+        monkeypatch.setattr(web, name, value)
+    server.requests.clear()
+    with pytest.raises(DecodeError, match="in one answer"):
+        open_video_file(f"{server.url}/v.mp4")
+    assert len(server.requests) == 1
 
 
 def test_web_failures(server):

@@ -2,16 +2,18 @@ import io
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from kinoray.errors import ConfigError, DecodeError
+from kinoray.errors import ConfigError, DataError, DecodeError
 from kinoray.video.frame_folder import FrameFolder
 from kinoray.video.frame_names import frame_names
 from kinoray.video.frames import Box, Shot
 from kinoray.video.limits import Limits
 from kinoray.video.open import open_video
+from kinoray.video.shots import Album
 
 HEIGHT, WIDTH = 48, 64
 
@@ -93,9 +95,25 @@ def test_mistakes(folder):
             video.read([20])
         with pytest.raises(ValueError, match=r"frames: crop, got Box\(.*\); it lies within 48 x 64 pixels"):
             video.read([0], crop=Box(0, 0, 49, 10))
-    for template in ("img_05d.jpg", "{}_{}.jpg", "{name}.jpg", "{:q}.jpg"):
+    for template in ("img_05d.jpg", "{}_{}.jpg", "{name}.jpg", "{:q}.jpg", "{0.foo}.jpg", "{0[a]}.jpg"):
         with pytest.raises(ConfigError, match="template of a frame's name"):
             FrameFolder(folder, template=template)
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+def test_a_rate_that_is_none(folder, fps):
+    with pytest.raises(DataError, match="frames per second of its pictures, got"):
+        FrameFolder(folder, fps=fps)
+
+
+def test_a_picture_that_cannot_be_converted(folder, monkeypatch):
+    def fail(*_):
+        raise av.ArgumentError(22, "no such conversion")
+
+    with FrameFolder(folder) as video:
+        monkeypatch.setattr(Album, "take", fail)
+        with pytest.raises(DecodeError, match=r"img_00004\.jpg cannot be converted"):
+            video.read([3])
 
 
 def failure(path, **options):

@@ -1,11 +1,14 @@
 import dataclasses
+import json
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from kinoray.errors import DecodeError
-from kinoray.video.packets import NO_TIME, PacketIndex, PacketTable, Run, list_packets
+from kinoray.video.decode import VideoReader
+from kinoray.video.packets import _MAGIC, _PACKET_BYTES, NO_TIME, PacketIndex, PacketTable, Run, list_packets
 
 
 @dataclass
@@ -53,8 +56,9 @@ def test_nothing_is_listed_of_an_empty_stream():
 
 def test_packets_are_kept_up_to_a_limit():
     packets = [FakePacket(0, is_keyframe=True), FakePacket(1)]
-    assert listing_of(*packets, max_kept_bytes=200).kept == packets
-    assert listing_of(*packets, max_kept_bytes=199).kept == []
+    limit = 2 * (100 + _PACKET_BYTES)
+    assert listing_of(*packets, max_kept_bytes=limit).kept == packets
+    assert listing_of(*packets, max_kept_bytes=limit - 1).kept == []
 
 
 @pytest.mark.parametrize(
@@ -137,6 +141,7 @@ def test_an_index_survives_packing(is_timed):
     dts = np.concatenate([[NO_TIME], pts[:-1]])
     shown = np.arange(1, 10_000)
     rng.shuffle(shown.reshape(-1, 11), axis=1)
+    pts[shown] = np.sort(pts[shown])
     table = PacketTable(pts, dts, np.arange(0, 10_000, 12), shown, 9_999, is_timed=is_timed, may_skip=False)
     index = index_of(table)
     packed = index.to_bytes()
@@ -165,3 +170,65 @@ def test_what_is_no_index(spoil):
     with pytest.raises(DecodeError, match=r"packet index: cannot be read .* run jobs/prepare.py again") as caught:
         PacketIndex.from_bytes(spoil(packed))
     assert caught.value.reason == "index"
+
+
+@pytest.fixture(scope="module")
+def parts(movie):
+    """Facts and columns of an honest index."""
+    with VideoReader(movie) as video:
+        packed = video.packet_index().to_bytes()
+    head, _, body = zlib.decompress(packed[len(_MAGIC) :]).partition(b"\n")
+    return json.loads(head), np.frombuffer(body, "<i8")
+
+
+def packed_of(facts, columns):
+    return _MAGIC + zlib.compress(json.dumps(facts).encode() + b"\n" + columns.tobytes())
+
+
+@pytest.mark.parametrize(
+    "false",
+    [
+        *({"num_frames": number} for number in (0, -1, 59, 61, 1 << 60, 60.0, "60", None)),
+        *(
+            {name: value}
+            for name in ("fps", "tick_seconds")
+            for value in (0, -1, float("nan"), float("inf"), "a", None)
+        ),
+        *({name: value} for name in ("height", "width") for value in (0, -1, 48.5, "a", None)),
+        *({"start_seconds": value} for value in (float("nan"), float("inf"), None)),
+        *({"lengths": value} for value in (7, [60, 5], [-60, 5, 60], [1 << 70, 0, 0], [60, 5, 0])),
+    ],
+    ids=str,
+)
+def test_facts_that_cannot_be(parts, false):
+    facts, columns = parts
+    PacketIndex.from_bytes(packed_of(facts, columns))
+    with pytest.raises(DecodeError, match=r"packet index: cannot be read \(.*\); run jobs/prepare\.py again") as caught:
+        PacketIndex.from_bytes(packed_of(facts | false, columns))
+    assert caught.value.reason == "index"
+
+
+@pytest.mark.parametrize(
+    ("place", "number"), [(120, -1), (120, 1 << 40), (121, 0), (125, -1), (125, 60), (124, 1 << 62)]
+)
+def test_packets_that_cannot_be(parts, place, number):
+    facts, columns = parts
+    assert facts["lengths"] == [60, 5, 60]
+    forged = columns.copy()
+    forged[place] = number
+    with pytest.raises(DecodeError, match="its numbers contradict each other"):
+        PacketIndex.from_bytes(packed_of(facts, forged))
+
+
+def test_an_index_cannot_fill_the_memory():
+    bomb = _MAGIC + zlib.compress(bytes(300 << 20))
+    assert len(bomb) < 1 << 20
+    with pytest.raises(DecodeError, match="too long"):
+        PacketIndex.from_bytes(bomb)
+    with pytest.raises(DecodeError, match="recursion"):
+        PacketIndex.from_bytes(_MAGIC + zlib.compress(b"[" * 100_000))
+
+
+def test_packets_that_hold_next_to_nothing_count_too():
+    packets = [FakePacket(time, size=1) for time in range(100)]
+    assert listing_of(*packets, max_kept_bytes=10_000).kept == []

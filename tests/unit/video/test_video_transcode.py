@@ -97,6 +97,13 @@ def test_uneven_times_stay(tmp_path, codec):
         assert shown(after).tolist() == list(range(len(UNEVEN_MS)))
 
 
+def test_slides_may_stay_long(tmp_path):
+    source = write_bits(tmp_path / "slides.mkv", 3, pts=[0, 1_500_000, 3_600_000])
+    with VideoReader(source) as before, VideoReader(encoded(source)) as after:
+        np.testing.assert_allclose(after.pts_seconds, before.pts_seconds, atol=1e-6)
+        assert shown(after).tolist() == [0, 1, 2]
+
+
 def test_a_late_first_picture_stays_late(movie, tmp_path):
     """Times count from the begin of the file, where sound may start before pictures."""
     late = tmp_path / "late.mp4"
