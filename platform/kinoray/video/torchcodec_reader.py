@@ -12,7 +12,7 @@ from av import VideoFrame
 from kinoray.errors import DecodeError, ResourceError
 from kinoray.video.convert import Converter
 from kinoray.video.decode import VideoReader
-from kinoray.video.files import open_video_file
+from kinoray.video.files import open_video_file, without_passwords
 from kinoray.video.frames import Box, Frames, Planes, Shot
 from kinoray.video.limits import Limits
 
@@ -62,7 +62,7 @@ class TorchcodecReader:
         limits: Limits = _LIMITS,
         device: str = "cpu",
     ) -> None:
-        self.name = name or (source if isinstance(source, str) else "video in memory")
+        self.name = name or (without_passwords(source) if isinstance(source, str) else "video in memory")
         opened = open_video_file(source) if isinstance(source, str) else source
         file = BytesIO(opened) if isinstance(opened, bytes) else opened
         with VideoReader(file, name=self.name, index=index, limits=limits) as video:
