@@ -33,7 +33,7 @@ $(STAMP):
 	  exit 1; \
 	fi
 	@echo 'setup: installing into $(VENV); the first time this downloads several GB and takes some minutes'
-	@rm -f $(VENV)/.installed-*
+	@rm -f $(VENV)/.installed-* $(VENV)/.bench-*
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 	@echo 'setup: done'
@@ -48,7 +48,7 @@ test-slow: setup ## run the longer proofs
 	@$(PYTHON) -m pytest -m slow
 
 # The other readers that bench-decode compares with; none of them is needed for anything else.
-BENCH_STAMP := $(STAMP:.installed-%=.bench-%)
+BENCH_STAMP := $(subst .installed-,.bench-,$(STAMP))
 $(BENCH_STAMP): $(STAMP)
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@

@@ -1,5 +1,6 @@
 """A worker's batches: the plan's order, whoever decodes and whatever the number of workers; bad videos as rows."""
 
+import os
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from kinoray.cluster.ingest import RayFeed, decoded
 from kinoray.cluster.remote import DecodeBudget
 from kinoray.data.plan import evaluation_plan
 from kinoray.data.reading import ClipReader
+from kinoray.errors import ResourceError
 from kinoray.train.local import LocalFeed
 from kinoray.train.world import World
 
@@ -112,3 +114,20 @@ def test_a_bad_video_is_a_row_with_its_error(make_recipe, motion8, tmp_path):
     assert "no such file" in errors["gone"]
     assert sum(bool(error) for error in errors.values()) == 2
     assert int(batches[0].clips[0].max()) == 0
+
+
+def test_a_video_that_kills_its_reader_ends_the_stream(make_recipe):
+    """And does not hang it: Ray Data by itself would start the task again for ever."""
+
+    class Deadly(ClipReader):
+        def read_into(self, row, out):
+            if row["position"] == 3:
+                os._exit(1)
+            return super().read_into(row, out)
+
+    recipe = make_recipe(ONE_EPOCH)
+    rows = evaluation_plan(recipe.data.load(8).train.table)
+    stream = decoded(rows, Deadly(recipe.data.train), 4, REMOTE, World())
+    with pytest.raises(ResourceError, match="4 processes died one after the other of the same videos") as caught:
+        list(stream.batches())
+    assert caught.value.at_work

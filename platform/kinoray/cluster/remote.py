@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,9 +15,11 @@ from ray.data._internal.execution.backpressure_policy import (
     BackpressurePolicy,
 )
 from ray.data._internal.execution.interfaces import PhysicalOperator
+from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
 from kinoray.cluster.blocks import BlockReader
 from kinoray.data.reading import ClipReader
+from kinoray.errors import ResourceError
 from kinoray.site import Allocation
 from kinoray.train.batch import Batch
 
@@ -29,6 +32,8 @@ BLOCKS_PER_TASK = 4
 """Under way for each task that may run: one being decoded, others that wait for their turn or are in use."""
 ROUNDS = 4
 """Of tasks, at least, where there are rows enough: else some CPUs would have nothing to do near the end."""
+MAX_RETRIES = 3
+"""Of a task whose process or node died. Ray Data's own have no end: a video that kills its reader would hang a run."""
 PREFETCHED_BATCHES = 2
 FULL_SECONDS = 0.02
 LIMITS_KEY = "kinoray.limits"
@@ -106,6 +111,9 @@ def decoded_remotely(rows: pa.Table, reader: ClipReader, batch_size: int, budget
         reader: makes a clip of a row.
         batch_size: videos of a batch.
         budget: what it may use of the cluster.
+
+    Raises:
+        ResourceError: the processes that decode some of the rows die again and again.
     """
     if rows.num_rows == 0:
         return
@@ -114,11 +122,23 @@ def decoded_remotely(rows: pa.Table, reader: ClipReader, batch_size: int, budget
     _set_context(_limits(per_task * clip_bytes, batch_size * clip_bytes, budget))
     blocks = [rows.slice(start, per_task).combine_chunks() for start in range(0, rows.num_rows, per_task)]
     clips = ray.data.from_blocks(blocks).map_batches(
-        BlockReader(reader), batch_size=None, batch_format="pyarrow", num_cpus=budget.cpus_per_task
+        BlockReader(reader),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=budget.cpus_per_task,
+        max_retries=MAX_RETRIES,
     )
     prefetched = max(1, min(PREFETCHED_BATCHES, MAX_TASK_BYTES * PREFETCHED_BATCHES // (batch_size * clip_bytes)))
-    for columns in clips.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=prefetched):
-        yield Batch.from_columns(columns)
+    try:
+        for columns in clips.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=prefetched):
+            yield Batch.from_columns(columns)
+    except (WorkerCrashedError, OutOfMemoryError) as crash:
+        error = ResourceError(
+            f"decoding: {1 + MAX_RETRIES} processes died one after the other of the same videos; memory is short, or "
+            "one of the videos kills its reader: jobs/prepare.py finds it and names it"
+        )
+        error.at_work = True
+        raise error from crash
 
 
 def rows_per_task(num_rows: int, batch_size: int, clip_bytes: int, budget: DecodeBudget) -> int:
@@ -142,6 +162,8 @@ def _limits(task_bytes: int, batch_bytes: int, budget: DecodeBudget) -> Limits:
 
 def _set_context(limits: Limits) -> None:
     """For pipelines that this process starts from now on."""
+    # Ray 2.64 takes the present way of bounding retries away; the pin on Ray is there to look what comes instead.
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", DeprecationWarning)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
