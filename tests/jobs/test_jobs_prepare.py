@@ -1,13 +1,10 @@
 """``jobs/prepare.py`` as a user runs it, and a recipe that trains on what it made."""
 
 import csv
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow import parquet
 
 TWO_CPUS = ("--set", "site.local_cpus=2")
@@ -73,27 +70,6 @@ def test_mistakes_are_one_line_and_exit_code_2(run_job, videos, words, told):
     assert done.returncode == 2, done.stdout + done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty bucket of a server on the loopback address; jobs find it by their environment."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="videos")
-    yield "videos"
-    server.stop()
 
 
 @pytest.mark.ray

@@ -1,35 +1,10 @@
 """A run whose videos and checkpoints lie in an S3 store, spoken to by its real protocol."""
 
-import logging
-from collections.abc import Iterator
-
 import boto3
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty bucket of a server on the loopback address; jobs find it by their environment."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="videos")
-    yield "videos"
-    server.stop()
 
 
 def test_train_resume_and_evaluate_in_a_bucket(bucket, motion8, run_job, recipe_file, tmp_path):

@@ -64,17 +64,7 @@ class TrainingConsole:
         self.probe: Mapping[str, float] = {}
         self._bad: set[str] = set()
         self._begin = self._last_line = time.monotonic()
-        self._progress = Progress(
-            TextColumn("[bold]epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = progress_bar(console, "[bold]epoch {task.fields[epoch]}")
         self._task = self._progress.add_task("", total=None, epoch="-", figures="starting workers")
 
     def __enter__(self) -> Self:
@@ -196,6 +186,26 @@ class TrainingConsole:
         if advice:
             self.is_advised = True
             self.console.print(Text.assemble(("  data: ", "yellow"), advice))
+
+
+def progress_bar(console: Console, title: str) -> Progress:
+    """A line that is drawn anew as work goes on, with a field ``figures``; nothing where no terminal looks.
+
+    Args:
+        console: where to.
+        title: its first column, as rich formats it.
+    """
+    return Progress(
+        TextColumn(title),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def data_advice(epoch: EpochDone, decode_cpus: float) -> str:

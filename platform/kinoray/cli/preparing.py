@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from kinoray.cli.console import progress_bar
 from kinoray.cluster.prepare import Stage
 from kinoray.data.prepared import Prepared
 
@@ -24,17 +24,7 @@ class PreparingConsole:
         self._console = console
         self._begin = time.monotonic()
         self._stage, self._stage_begin, self._last_line = "", self._begin, self._begin
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = progress_bar(console, "[bold]{task.description}")
         self._task = self._progress.add_task("starting", total=None, figures="")
 
     def __enter__(self) -> Self:

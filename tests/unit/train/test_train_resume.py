@@ -93,19 +93,24 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(recipe: Recipe, tmp_pa
     assert sorted(path.name for path in (tmp_path / "broken").iterdir()) == [f"epoch-{n:04d}" for n in range(4)]
 
 
-def test_the_average_goes_on_too(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
-    recipe = toy_recipe(FOUR_EPOCHS | {"training.ema_decay": 0.9})
+def broken_and_unbroken(recipe: Recipe, folder: Path) -> tuple[Path, Path]:
+    """The last checkpoints of a training that was interrupted after two epochs and resumed, and of one that was not."""
 
     def stop(event: object) -> None:
         if isinstance(event, EpochDone) and event.epoch == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_here(recipe, tmp_path / "broken", stop)
-    train_here(recipe, tmp_path / "broken")
-    train_here(recipe, tmp_path / "unbroken")
-    same(tmp_path / "broken" / "epoch-0003", tmp_path / "unbroken" / "epoch-0003")
-    last = open_checkpoint(tmp_path / "unbroken" / "epoch-0003")
+        train_here(recipe, folder / "broken", stop)
+    train_here(recipe, folder / "broken")
+    train_here(recipe, folder / "unbroken")
+    return folder / "broken" / "epoch-0003", folder / "unbroken" / "epoch-0003"
+
+
+def test_the_average_goes_on_too(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    broken, unbroken = broken_and_unbroken(toy_recipe(FOUR_EPOCHS | {"training.ema_decay": 0.9}), tmp_path)
+    same(broken, unbroken)
+    last = open_checkpoint(unbroken)
     raw = last.training_state()["model"]
     assert any(not torch.equal(value, raw[name]) for name, value in last.weights().items())
 
@@ -185,17 +190,7 @@ def test_another_model_cannot_go_on(toy_recipe: MakeRecipe, tmp_path: Path) -> N
 
 def test_adamw_resumes_too(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
     values = {**toy_recipe(FOUR_EPOCHS).model_dump(mode="json"), "optimizer": {"kind": "adamw", "lr": 0.01}}
-    recipe = Recipe.from_mapping(values, "test")
-
-    def stop(event: object) -> None:
-        if isinstance(event, EpochDone) and event.epoch == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_here(recipe, tmp_path / "broken", stop)
-    train_here(recipe, tmp_path / "broken")
-    train_here(recipe, tmp_path / "unbroken")
-    same(tmp_path / "broken" / "epoch-0003", tmp_path / "unbroken" / "epoch-0003")
+    same(*broken_and_unbroken(Recipe.from_mapping(values, "test"), tmp_path))
 
 
 def test_pretrained_weights_are_not_fetched_to_be_overwritten(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
