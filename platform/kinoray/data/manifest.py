@@ -193,7 +193,7 @@ def _check_ids(ids: pa.ChunkedArray, where: str) -> None:
 def _check_segments(table: pa.Table, where: str) -> None:
     """Comparison with NaN is false, so that it is refused as well."""
     start, end = table["start_seconds"], table["end_seconds"]
-    begins = pc.fill_null(pc.is_finite(start), fill_value=True)
+    begins = pc.fill_null(pc.and_(pc.is_finite(start), pc.greater_equal(start, 0.0)), fill_value=True)
     ends = pc.fill_null(pc.greater(end, pc.fill_null(start, 0.0)), fill_value=True)
     first = pc.index(pc.and_(begins, ends), value=False).as_py()
     if first >= 0:

@@ -92,7 +92,7 @@ def test_segments(load):
     assert manifest.table["end_seconds"].to_pylist() == [2.0, None, 1.0]
 
 
-@pytest.mark.parametrize("segment", ["2,1", "2,2", "nan,1", "nan,", "1,nan", "inf,", ",0", ",-1"])
+@pytest.mark.parametrize("segment", ["2,1", "2,2", "nan,1", "nan,", "1,nan", "inf,", ",0", ",-1", "-1,1", "-0.5,"])
 def test_segments_of_no_length(load, segment):
     message = refusal(load, f"path,label,start_seconds,end_seconds\nok,0,0,1\na,0,{segment}\n")
     assert "row 2 (a@" in message
