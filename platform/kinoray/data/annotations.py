@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from kinoray.data.sources import SourceConfig
+from kinoray.data.sources import SourceConfig, rooted
 from kinoray.errors import DataError, DecodeError
 from kinoray.video.files import open_video_file, without_passwords
 
@@ -169,25 +169,6 @@ def parse_json(path: str, text: str) -> Any:
 def below(root: str, name: str) -> str:
     """``rooted`` of a single path."""
     return str(rooted(root, pa.array([name]))[0])
-
-
-def rooted(root: str, paths: pa.Array) -> pa.Array:
-    """Paths below a folder or a URI, joined as text; absolute ones and URIs stay as they are.
-
-    Args:
-        root: what follows a ``?`` in a URI are options of the file system, and go to the end.
-        paths: (L,) strings.
-    """
-    location, mark, options = root.partition("?") if "://" in root else (root, "", "")
-    prefix = "" if root in {"", "."} else location.rstrip("/") + "/"
-    joined = pc.binary_join_element_wise(prefix, paths, mark + options, "")
-    return pc.if_else(pc.match_substring_regex(paths, "^/|://"), paths, joined)
-
-
-def indices_or_names(texts: pa.Array) -> pa.Array:
-    """Whole numbers where all texts are such, else the texts: a list cannot tell an index from a name."""
-    are_numbers = pc.all(pc.match_substring_regex(texts, r"^(0|-?[1-9]\d{0,17})$")).as_py()
-    return texts.cast(pa.int64()) if are_numbers else texts
 
 
 def frame_columns(num_rows: int, template: str | None, fps: float) -> dict[str, pa.Array]:

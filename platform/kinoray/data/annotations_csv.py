@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinoray.data.annotations import AnnotationSource, Lines, below, frame_columns, read_one_of, rooted
+from kinoray.data.annotations import AnnotationSource, Lines, below, frame_columns, read_one_of
+from kinoray.data.sources import rooted
 from kinoray.errors import DataError
 
 FIELD = r'"(?:[^"]|"")*"|[^",]*'

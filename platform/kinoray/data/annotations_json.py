@@ -14,9 +14,9 @@ from kinoray.data.annotations import (
     read_entries,
     read_one_of,
     read_text,
-    rooted,
     shortened,
 )
+from kinoray.data.sources import rooted
 from kinoray.errors import DataError
 from kinoray.video.files import without_passwords
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from kinoray.data.annotations import AnnotationSource, Lines, frame_columns, indices_or_names, rooted
+from kinoray.data.annotations import AnnotationSource, Lines, frame_columns
+from kinoray.data.sources import indices_or_names, rooted
 
 SEVERAL_LABELS = "a line has one label: lists with several labels of a video are not supported yet"
 

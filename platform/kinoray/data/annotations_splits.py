@@ -8,7 +8,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinoray.data.annotations import AnnotationSource, Lines, below, group_of, rooted
+from kinoray.data.annotations import AnnotationSource, Lines, below, group_of
+from kinoray.data.sources import rooted
 
 NUM_REQUESTS = 16
 """Files of a store that are asked for at a time."""

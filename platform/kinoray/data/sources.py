@@ -82,8 +82,8 @@ class ManifestSource(SourceConfig):
         if paths.null_count:
             raise DataError(f"{self.path}: column '{self.path_column}' is empty in {paths.null_count} row(s)")
         columns = {
-            "path": pa.array(_rooted(paths.to_pylist(), self.root or _parent(self.path)), pa.string()),
-            "label": _indices_or_names(_column(table, self.label_column, self.path)),
+            "path": rooted(self.root or _parent(self.path), paths),
+            "label": indices_or_names(_column(table, self.label_column, self.path)),
         }
         for name in SEGMENT_COLUMNS:
             if name in table.column_names:
@@ -220,7 +220,7 @@ def _is_in(table: pa.Table, name: str, values: tuple[Scalar, ...], where: str) -
     return pc.is_in(column, value_set=wanted.combine_chunks())
 
 
-def _indices_or_names(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+def indices_or_names(labels: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Texts that all are whole numbers, written as such, become numbers: a CSV cannot tell the two apart."""
     is_text = pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type)
     if is_text:
@@ -243,11 +243,17 @@ def _parent(path: str) -> str:
     return location.rpartition("/")[0] + options if "://" in path else str(Path(path).parent)
 
 
-def _rooted(paths: list[str], root: str) -> list[str]:
-    """Relative paths start from ``root``; absolute ones and URIs stay."""
+def rooted(root: str, paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Paths below a folder or a URI, joined as text; absolute ones and URIs stay as they are.
+
+    Args:
+        root: what follows a ``?`` in a URI are options of the file system, and go to the end.
+        paths: (L,) strings.
+    """
     location, options = _split_uri(root)
     prefix = "" if root in {"", "."} else location.rstrip("/") + "/"
-    return [path if "://" in path or path.startswith("/") else prefix + path + options for path in paths]
+    joined = pc.binary_join_element_wise(prefix, paths, options, "")
+    return pc.if_else(pc.match_substring_regex(paths, "^/|://"), paths, joined)
 
 
 def _segment_ids(paths: list[str], columns: Mapping[str, pa.ChunkedArray]) -> list[str]:

@@ -94,8 +94,16 @@ class Checkpoint:
                 "recipe, or start anew with training.init_from"
             ) from error
 
-    def restore_optimizer(self, optimizer: Optimizer, net: Recognizer, recipe: Recipe) -> None:
+    def restore_optimizer(
+        self, optimizer: Optimizer, state: Mapping[str, Any], net: Recognizer, recipe: Recipe
+    ) -> None:
         """Give a net's optimizer its memory of past gradients; what the recipe sets stays as the recipe sets it.
+
+        Args:
+            optimizer: of the net's parameters.
+            state: an optimizer's, of this checkpoint's ``training_state``.
+            net: that is trained.
+            recipe: that it is trained by.
 
         Raises:
             CheckpointError: the recipe has an optimizer of another kind, or other parameters were trained.
@@ -109,7 +117,7 @@ class Checkpoint:
         # What is remembered goes by a parameter's place in the groups, which were perhaps others then.
         then = past.build(net)
         try:
-            then.load_state_dict(self.training_state()["optimizer"])
+            then.load_state_dict(dict(state))
         except ValueError as error:
             raise CheckpointError(
                 f"{self.folder}: its optimizer trained other parameters than the recipe's ({error}); keep those of "

@@ -95,7 +95,7 @@ class Learner:
             self.net.load_state_dict(state.get("model", self.result.state_dict()))
             if "num_averaged" in state:
                 self.average.n_averaged.copy_(state["num_averaged"])
-        checkpoint.restore_optimizer(self.optimizer, self.net, recipe)
+        checkpoint.restore_optimizer(self.optimizer, state["optimizer"], self.net, recipe)
         if self.scaler.is_enabled() and state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
 

@@ -6,14 +6,13 @@ import pytest
 from kinoray.data.annotations import (
     Lines,
     group_of,
-    indices_or_names,
     parse_json,
     read_entries,
     read_one_of,
     read_text,
-    rooted,
 )
 from kinoray.data.annotations_lists import VideoListSource
+from kinoray.data.sources import indices_or_names, rooted
 from kinoray.errors import DataError
 
 

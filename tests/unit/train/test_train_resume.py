@@ -171,8 +171,9 @@ def test_an_optimizer_of_other_parameters_cannot_go_on(toy_recipe: MakeRecipe, t
     net = toy_recipe().model.build()
     net.conv.weight.requires_grad_(False)
     optimizer = toy_recipe().optimizer.build(net)
+    checkpoint = open_checkpoint(tmp_path / "epoch-0001")
     with pytest.raises(CheckpointError, match="epoch-0001: its optimizer trained other parameters than the recipe's"):
-        open_checkpoint(tmp_path / "epoch-0001").restore_optimizer(optimizer, net, toy_recipe())
+        checkpoint.restore_optimizer(optimizer, checkpoint.training_state()["optimizer"], net, toy_recipe())
 
 
 def test_another_optimizer_cannot_go_on(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
