@@ -125,3 +125,11 @@ def test_rates_are_those_of_torch(schedule, reference, settings):
 
 def test_steps_may_be_shorter_than_an_epoch():
     assert factors(StepSchedule(every=0.5, gamma=0.5, per="step"), num_epochs=1, steps_per_epoch=4) == [1, 1, 0.5, 0.5]
+
+
+def test_a_warm_up_over_a_cosine_never_reaches_the_stated_rate():
+    """MMEngine multiplies schedules that overlap: SlowFast's 34 epochs of warm-up make 0.005 a peak of 0.00377."""
+    overlapping = factors(LinearSchedule(start_factor=0.1, end=34), CosineSchedule(), num_epochs=100)
+    assert 0.005 * max(overlapping) == pytest.approx(0.00377, abs=5e-6)
+    one_after_the_other = factors(LinearSchedule(start_factor=0.1, end=34), CosineSchedule(begin=34), num_epochs=100)
+    assert max(one_after_the_other) == 1.0
