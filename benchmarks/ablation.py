@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What each option of a recipe does to held-out accuracy: all folds, several seeds, one change at a time.
 
-python benchmarks/ablation.py MANIFEST NUM_CLASSES FOLDER [--folds 0 1] [--seeds 0 1 2] [--set PATH=VALUE ...]
+python benchmarks/ablation.py MANIFEST NUM_CLASSES FOLDER [--folds 0 1] [--seeds 0 1 2] [--variants NAME ...]
 
 MANIFEST is a CSV with columns path, label, group, fold; one fold is held out at a time. Every run is one line of
 FOLDER/runs.jsonl, so that the same command goes on where it was stopped. What counts is the last epoch, never the best
@@ -55,7 +55,7 @@ def main() -> None:
     record = folder / "runs.jsonl"
     torch.set_num_threads(arguments.threads)
     done = _done(record)
-    for run in [(v, f, s) for s in arguments.seeds for f in arguments.folds for v in VARIANTS]:
+    for run in [(v, f, s) for s in arguments.seeds for f in arguments.folds for v in arguments.variants]:
         if run not in done:
             done[run] = _right(run, arguments)
             with record.open("a") as file:
@@ -73,6 +73,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("folder")
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     return parser
@@ -121,7 +122,7 @@ def _right(run: Run, arguments: Namespace) -> dict[str, bool]:
 
 def _table(done: Mapping[Run, Mapping[str, bool]], groups: Mapping[str, str]) -> list[dict[str, object]]:
     """A row for each variant: accuracy over folds and seeds, and its difference from the base's, with intervals."""
-    of_variant = {variant: _by_video(variant, done) for variant in VARIANTS}
+    of_variant = {variant: _by_video(variant, done) for variant in dict.fromkeys(name for name, _, _ in done)}
     base = of_variant["base"]
     rows = []
     for variant, shares in of_variant.items():

@@ -32,6 +32,7 @@ from kinoray.data.reading import ClipReader
 from kinoray.data.rows import PLAN_SCHEMA, PlanRow, ReadRow
 from kinoray.data.views import TrainView
 from kinoray.site import Site
+from kinoray.train.packed import PackedClips
 from kinoray.train.world import World
 
 BATCH_SIZE = 8
@@ -44,6 +45,7 @@ KINDS = (
     ("ucf101_v_SoccerJuggling_g23_c01.avi", "mpeg4_320x240_gop12.avi"),
 )
 """Like Kinetics and like UCF101, the first of each that there is."""
+PIXELS = ("rgb", "yuv420", "native")
 SAMPLING = {"clip_len": 32, "frame_interval": 2}
 RGB, YUV = (1, 32, 224, 224, 3), (1, 32, 336, 224)
 WAYS = {
@@ -107,7 +109,7 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _real(path: Path) -> list[dict[str, Any]]:
     """CPU time of every way to read clips of one video, in turns."""
     plan = _plan(path, NUM_CLIPS)
-    views = {pixels: ClipReader(TrainView(sampling=SAMPLING, crop=224, pixels=pixels)) for pixels in ("rgb", "yuv420")}
+    views = {pixels: ClipReader(TrainView(sampling=SAMPLING, crop=224, pixels=pixels)) for pixels in PIXELS}
     runs: dict[tuple[str, str], Callable[[], None]] = {}
     for pixels, reader in views.items():
         runs[pixels, "loop"] = lambda reader=reader: _loop(plan, reader)
@@ -197,7 +199,11 @@ def _consume(plan: pa.Table, reader: Any, budget: DecodeBudget) -> None:
     num_clips = 0
     for batch in decoded(plan, reader, BATCH_SIZE, budget, World()).batches():
         num_clips += batch.num_good
-        int(batch.clips.flatten(1)[:, 0].sum())
+        if isinstance(batch.clips, PackedClips):
+            num_bytes = sum(len(batch.clips.row(index)) for index in range(len(batch.clips)))
+            assert num_bytes <= len(batch.clips) * math.prod(reader.view.clip_shape())
+        else:
+            int(batch.clips.flatten(1)[:, 0].sum())
     assert num_clips == plan.num_rows
 
 

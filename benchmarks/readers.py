@@ -4,7 +4,9 @@ Each opens the video, makes uint8 pictures of every shot, ``(T, 224, 224, 3)`` u
 keeps them no longer than one shot. All use one thread.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,8 +16,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from kinoray.video.convert import Converter
 from kinoray.video.decode import VideoReader
 from kinoray.video.frames import Box, Shot
+from kinoray.video.packets import PacketIndex
 from kinoray.video.probe import probe
 
 Read = Callable[[str, Sequence[Shot]], None]
@@ -25,13 +29,64 @@ _CHUNK = 400
 _NEAR = 64
 
 
-def available() -> dict[str, Read]:
+class Worker:
+    """A training worker that reads a prepared manifest: it has packet indices, and memory that was in use before."""
+
+    def __init__(self) -> None:
+        self._indices: dict[str, PacketIndex] = {}
+        self._memory = np.ones(0, np.uint8)
+
+    def prepare(self, path: str, shots: Sequence[Shot]) -> None:
+        """What is not part of a reading: look up the index, and touch as much memory as the largest pictures take."""
+        if path not in self._indices:
+            with VideoReader(path) as video:
+                self._indices[path] = video.packet_index()
+        height, width = self._indices[path].height, self._indices[path].width
+        native = height * width + 2 * -(-height // 2) * -(-width // 2)
+        num_bytes = sum(len(shot.indices) for shot in shots) * max(native, *_picture_bytes(shots))
+        if len(self._memory) < num_bytes:
+            self._memory = np.ones(num_bytes, np.uint8)
+
+    def rgb(self, path: str, shots: Sequence[Shot]) -> None:
+        """RGB, as ``ours``."""
+        with VideoReader(path, index=self._indices[path]) as video:
+            video.read_shots(self._placed(video, shots, planes=False))
+
+    def yuv(self, path: str, shots: Sequence[Shot]) -> None:
+        """YUV 4:2:0 at the shots' size, for conversion on the device."""
+        with VideoReader(path, index=self._indices[path]) as video:
+            video.read_planes(self._placed(video, shots, planes=True))
+
+    def native(self, path: str, shots: Sequence[Shot]) -> None:
+        """YUV 4:2:0 of the shots' crops at the video's size, for resizing and conversion on the device."""
+        with VideoReader(path, index=self._indices[path]) as video:
+            native = [replace(shot, size=None) for shot in shots]
+            video.read_planes(self._placed(video, native, planes=True))
+
+    def _placed(self, video: VideoReader, shots: Sequence[Shot], *, planes: bool) -> list[Shot]:
+        """The shots, one behind the other in the memory at hand."""
+        placed, start = [], 0
+        for shot in shots:
+            picture = Converter((video.height, video.width), shot.crop, shot.size, planes=planes).shape
+            stop = start + len(shot.indices) * math.prod(picture)
+            out = self._memory[start:stop].reshape(len(shot.indices), *picture)
+            placed.append(replace(shot, out=out))
+            start = stop
+        return placed
+
+
+def _picture_bytes(shots: Sequence[Shot]) -> list[int]:
+    """Of each shot's RGB pictures."""
+    return [3 * math.prod(shot.size) for shot in shots if shot.size is not None]
+
+
+def available(worker: Worker) -> dict[str, Read]:
     """Name -> function, of the libraries that are installed; the order is the tables'."""
     readers: dict[str, Read] = {
         "ours": ours,
-        "ours indexed": ours_indexed,
-        "ours yuv": ours_yuv,
-        "ours native": ours_native,
+        "ours prepared": worker.rgb,
+        "ours yuv": worker.yuv,
+        "ours native": worker.native,
     }
     has_cv2 = _cv2() is not None
     if has_cv2 and find_spec("decord") is not None:
@@ -57,33 +112,9 @@ def _torchcodec_works() -> bool:
 
 
 def ours(path: str, shots: Sequence[Shot]) -> None:
-    """RGB, all shots in one pass."""
+    """RGB, all shots in one pass, of a file that nothing is known about; into new memory, as with the others."""
     with VideoReader(path) as video:
         video.read_shots(shots)
-
-
-def ours_indexed(path: str, shots: Sequence[Shot]) -> None:
-    """RGB, opened with an index that was kept from before."""
-    with VideoReader(path, index=_index(path)) as video:
-        video.read_shots(shots)
-
-
-def ours_yuv(path: str, shots: Sequence[Shot]) -> None:
-    """YUV 4:2:0 at the shots' size, for conversion on the device."""
-    with VideoReader(path) as video:
-        video.read_planes(shots)
-
-
-def ours_native(path: str, shots: Sequence[Shot]) -> None:
-    """YUV 4:2:0 of the shots' crops at the video's size, for resizing and conversion on the device."""
-    with VideoReader(path) as video:
-        video.read_planes([Shot(shot.indices, shot.crop) for shot in shots])
-
-
-@cache
-def _index(path: str) -> Any:
-    with VideoReader(path) as video:
-        return video.packet_index()
 
 
 def decord(path: str, shots: Sequence[Shot]) -> None:

@@ -17,6 +17,7 @@ from kinoray.train.world import World
 
 pytestmark = pytest.mark.ray
 REMOTE = DecodeBudget(cpus=1, cpus_per_task=0.5, object_store_bytes=2**28)
+CPU = torch.device("cpu")
 BESIDE = DecodeBudget(threads=2, beside_share=1)
 BOTH = DecodeBudget(threads=1, beside_share=0.4, cpus=1, cpus_per_task=0.5, object_store_bytes=2**28)
 
@@ -41,6 +42,28 @@ def test_batches_are_those_of_a_feed_without_ray(make_recipe, budget):
         for one, other in zip(over_ray, beside, strict=True):
             assert torch.equal(one.clips, other.clips)
             assert torch.equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize("store_bytes", [2**28, 2**18], ids=["whole_batches", "small_blocks"])
+def test_packed_rows_are_those_of_a_feed_without_ray(make_recipe, motion8, tmp_path, store_bytes):
+    """Also where a batch comes from several blocks, and with a row of a bad video in it."""
+    lines = (motion8 / "train.csv").read_text().splitlines()
+    rows = [f"{video},{motion8 / path},{label}" for video, path, label in (line.split(",") for line in lines[1:])]
+    manifest = tmp_path / "train.csv"
+    manifest.write_text("\n".join(["video_id,path,label", f"gone,{tmp_path / 'gone.mp4'},left", *rows]))
+    native = {"data.train.pixels": "native", "data.train.repeats": 2, "data.train.source": str(manifest)}
+    recipe = make_recipe({"data.train.batch_size": 5, "data.max_bad_fraction": 0.2, **native, **ONE_EPOCH})
+    dataset = recipe.data.load(8)
+    budget = DecodeBudget(cpus=1, cpus_per_task=0.5, object_store_bytes=store_bytes)
+    over_ray = list(feed(recipe, dataset, budget=budget).train(0))
+    beside = list(LocalFeed(recipe, dataset, num_threads=1).train(0))
+    assert len(over_ray) == len(beside) > 2
+    assert sum(batch.num_good < 5 for batch in beside) == 1
+    for one, other in zip(over_ray, beside, strict=True):
+        assert one.errors == other.errors
+        assert torch.equal(one.all_clips_on(CPU), other.all_clips_on(CPU))
+        for index in range(5):
+            assert one.clips.row(index).tobytes() == other.clips.row(index).tobytes()
 
 
 def test_two_workers_share_each_global_batch(make_recipe):

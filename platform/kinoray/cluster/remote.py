@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -17,11 +18,12 @@ from ray.data._internal.execution.backpressure_policy import (
 from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
-from kinoray.cluster.blocks import BlockReader
+from kinoray.cluster.blocks import BlockReader, packed_column
 from kinoray.data.reading import ClipReader
 from kinoray.errors import ResourceError
 from kinoray.site import Allocation
 from kinoray.train.batch import Batch
+from kinoray.train.packed import PackedClips
 
 OBJECT_STORE_SHARE = 0.4
 """Of the cluster's object store, for clips under way to all workers together."""
@@ -129,9 +131,11 @@ def decoded_remotely(rows: pa.Table, reader: ClipReader, batch_size: int, budget
         max_retries=MAX_RETRIES,
     )
     prefetched = max(1, min(PREFETCHED_BATCHES, MAX_TASK_BYTES * PREFETCHED_BATCHES // (batch_size * clip_bytes)))
+    # As Arrow, packed rows come uncopied; so do other clips as arrays.
+    layout = "pyarrow" if len(reader.view.clip_shape()) == 1 else "numpy"
     try:
-        for columns in clips.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=prefetched):
-            yield Batch.from_columns(columns)
+        for taken in clips.iter_batches(batch_size=batch_size, batch_format=layout, prefetch_batches=prefetched):
+            yield Batch.from_columns(taken if layout == "numpy" else _packed_columns(taken))
     except (WorkerCrashedError, OutOfMemoryError) as crash:
         error = ResourceError(
             f"decoding: {1 + MAX_RETRIES} processes died one after the other of the same videos; memory is short, or "
@@ -139,6 +143,13 @@ def decoded_remotely(rows: pa.Table, reader: ClipReader, batch_size: int, budget
         )
         error.at_work = True
         raise error from crash
+
+
+def _packed_columns(table: pa.Table) -> dict[str, Any]:
+    """What ``Batch.from_columns`` takes."""
+    data, starts = packed_column(table)
+    others = {name: table[name].to_numpy() for name in table.column_names if name != "clip"}
+    return {**others, "clip": PackedClips(data, tuple(starts.tolist()))}
 
 
 def rows_per_task(num_rows: int, batch_size: int, clip_bytes: int, budget: DecodeBudget) -> int:

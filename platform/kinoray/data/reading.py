@@ -11,7 +11,7 @@ from kinoray.data.views import View, Views, segment_frames
 from kinoray.errors import DataError
 from kinoray.video.files import without_passwords
 from kinoray.video.limits import Limits
-from kinoray.video.open import open_video
+from kinoray.video.open import Backend, open_video
 from kinoray.video.packets import PacketIndex
 from kinoray.video.video import Video
 
@@ -24,26 +24,29 @@ class ClipReader:
         view: what is cut out.
         flip_labels: label -> label of the mirrored video; empty where mirroring changes no label.
         limits: what one video may cost.
+        reader: what decodes files.
     """
 
     view: View
     flip_labels: tuple[int, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    reader: Backend = "pyav"
 
     def __call__(self, row: PlanRow) -> ClipRow:
-        """Never raises for a bad video: its row comes back with a zero clip and the ``error``."""
+        """Never raises for a bad video: its row comes back with a blank clip and the ``error``."""
         views, read = self._read(row, None)
-        clip = np.zeros(self.view.clip_shape(), np.uint8) if views is None else views.clip
+        clip = self.view.blank() if views is None else views.clip
         return ClipRow(**read, clip=clip)
 
     def read_into(self, row: PlanRow, out: NDArray[np.uint8]) -> ReadRow:
         """As a call, with the clip written into ``out``: contiguous, of the shape ``view.clip_shape()``.
 
-        For rows whose clips are to lie side by side, which spares their stacking.
+        For rows whose clips are to lie side by side, which spares their stacking. Of a packed row only the beginning
+        may be written; the row tells how much.
         """
         views, read = self._read(row, out)
         if views is None:
-            out.fill(0)
+            self.view.blank(out)
         return read
 
     def _read(self, row: PlanRow, out: NDArray[np.uint8] | None) -> tuple[Views | None, ReadRow]:
@@ -79,4 +82,5 @@ class ClipReader:
             limits=self.limits,
             frame_template=row.get("frame_template"),
             frame_fps=row.get("fps"),
+            backend=self.reader,
         )

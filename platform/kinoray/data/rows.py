@@ -34,6 +34,11 @@ def with_reading_columns(table: pa.Table, known: pa.Table) -> pa.Table:
     return table
 
 
+GROUP = pa.field("group", pa.string())
+"""A column that a manifest may have: what a video was cut from, so that videos of one group are alike. Null: nothing
+that others were cut from."""
+
+
 class PlanRow(TypedDict):
     """One planned reading of one video."""
 
@@ -52,8 +57,9 @@ class PlanRow(TypedDict):
 class ReadRow(TypedDict):
     """What reading a video tells besides its clip.
 
-    Where ``error`` is not empty the clip is all zero and is never trained on. ``decode_seconds`` is CPU time of the
-    thread that read. ``colour`` is the code of what YUV planes are in (``transforms.colours``), 0 with RGB.
+    Where ``error`` is not empty the clip is all zero, or a packed row of nothing, and is never trained on.
+    ``decode_seconds`` is CPU time of the thread that read. ``colour`` is the code of what YUV planes are in
+    (``transforms.colours``), 0 with RGB.
     ``clip_seed`` is that of the plan, for what is random about the clip on the model's device.
     """
 
@@ -69,8 +75,9 @@ class ReadRow(TypedDict):
 class ClipRow(ReadRow):
     """One video read: what decoding makes of a PlanRow.
 
-    ``clip`` is uint8: RGB ``(M, T, H, W, C)``, or planes of YUV 4:2:0 ``(M, T, 3 * H / 2, W)``, whose last two axes
-    hold H rows of Y and then, packed without gaps, U and V of ``H / 2 x W / 2`` each.
+    ``clip`` is uint8: RGB ``(M, T, H, W, C)``; or planes of YUV 4:2:0 ``(M, T, 3 * H / 2, W)``, whose last two axes
+    hold H rows of Y and then, packed without gaps, U and V of ``H / 2 x W / 2`` each; or a packed row ``(B,)``, which
+    says itself what its planes are (``data.packing``). B differs from row to row and is at most that of ``clip_shape``.
     """
 
     clip: NDArray[np.uint8]

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from kinoray.config.base import Config
+from kinoray.data.native import Squares, read_boxes, read_squares, row_capacity
+from kinoray.data.packing import header_bytes, write_blank
+from kinoray.data.planes import split_planes
 from kinoray.errors import DataError
 from kinoray.transforms.boxes import crop_offsets, short_side_size
 from kinoray.transforms.colours import colour_code
@@ -22,7 +25,7 @@ TIME_TOLERANCE_SECONDS = 0.001
 """Annotations round to milliseconds: 0.667 means the frame at 2/3 of a second."""
 
 Side = Annotated[int, Field(ge=8, le=2048)]
-Pixels = Literal["rgb", "yuv420"]
+Pixels = Literal["rgb", "yuv420", "native"]
 Pictures = NDArray[np.uint8]
 
 
@@ -53,7 +56,8 @@ class TrainView(Config):
     repeats: int = Field(1, gt=0, le=64)
     """Views drawn from a video while it is decoded once; a step sees ``repeats`` x ``batch_size`` of them."""
     pixels: Pixels = "rgb"
-    """What travels to the model; yuv420 has half the bytes and becomes RGB on the model's device."""
+    """What travels to the model. yuv420: planes of the view's size, half the bytes; native: planes of the video's own
+    size, the least work for decoding. Both become RGB on the model's device, native ones are resized there too."""
 
     @model_validator(mode="after")
     def _clips_can_be_stacked(self) -> "TrainView":
@@ -65,7 +69,15 @@ class TrainView(Config):
     def clip_shape(self) -> tuple[int, ...]:
         """Of the clip in ``ClipRow``; M = repeats x clips of the sampling, repeats outermost."""
         num_clips, clip_len = self.sampling.shape(is_training=True)
-        return self.repeats * num_clips, clip_len, *_picture_shape(self.crop, self.pixels)
+        num_views = self.repeats * num_clips
+        if self.pixels == "native":
+            return (row_capacity(num_views * clip_len, num_views, self.crop),)
+        return num_views, clip_len, *_picture_shape(self.crop, self.pixels)
+
+    def blank(self, out: Pictures | None = None) -> Pictures:
+        """The clip of a video that cannot be read; see ``read`` for ``out``."""
+        num_clips, clip_len = self.sampling.shape(is_training=True)
+        return _blank(self.clip_shape(), (self.repeats * num_clips, clip_len, self.crop), out)
 
     def shots(self, video: Video, segment: range, clip_seed: int, *, one_mirror: bool = False) -> list[Shot]:
         """What a seed stands for, one for each repeat; nothing is decoded to know it.
@@ -96,17 +108,16 @@ class TrainView(Config):
     ) -> Views:
         """Read what a seed stands for, in one pass over the video; see ``shots``.
 
-        ``out`` is where to write the clip, of ``clip_shape`` and contiguous; None: a new array.
+        ``out`` is where to write the clip, of ``clip_shape`` and contiguous; None: a new array. The clip may be shorter
+        than a packed row's shape says.
         """
         shots = self.shots(video, segment, clip_seed, one_mirror=one_mirror)
-        pictures, colour = _read(video, shots, self.pixels)
-        if out is None and len(shots) == 1:
-            clip = pictures[0].reshape(self.clip_shape())
-        else:
-            clip = np.empty(self.clip_shape(), np.uint8) if out is None else out
-            for part, repeat in zip(np.split(clip, len(shots)), pictures, strict=True):
-                np.copyto(part, repeat.reshape(part.shape))
-        return Views(clip, shots[0].mirror, colour)
+        if self.pixels == "native":
+            num_clips, _ = self.sampling.shape(is_training=True)
+            clip, colour = read_boxes(video, shots, num_clips, out)
+            return Views(clip, shots[0].mirror, colour)
+        clip = np.empty(self.clip_shape(), np.uint8) if out is None else out
+        return Views(clip, shots[0].mirror, _read_into(clip, video, shots, self.pixels))
 
 
 class EvalView(Config):
@@ -142,7 +153,15 @@ class EvalView(Config):
             ConfigError: M depends on the video.
         """
         num_clips, clip_len = self.sampling.shape(is_training=False)
-        return num_clips * self.num_crops, clip_len, *_picture_shape(self.crop, self.pixels)
+        num_views = num_clips * self.num_crops
+        if self.pixels == "native":
+            return (row_capacity(num_clips * clip_len, num_views, self.crop, min(self.num_crops, 5)),)
+        return num_views, clip_len, *_picture_shape(self.crop, self.pixels)
+
+    def blank(self, out: Pictures | None = None) -> Pictures:
+        """The clip of a video that cannot be read; see ``TrainView``."""
+        num_clips, clip_len = self.sampling.shape(is_training=False)
+        return _blank(self.clip_shape(), (num_clips * self.num_crops, clip_len, self.crop), out)
 
     def read(
         self,
@@ -156,22 +175,32 @@ class EvalView(Config):
         """Read all views, decoding each frame once. Nothing is random, the label stays; see ``TrainView``."""
         del clip_seed, one_mirror
         indices = _picked(self.sampling, video, segment, None)
-        wanted, place = np.unique(indices, return_inverse=True)
         size = short_side_size(video.height, video.width, self.short_side())
-        (pictures,), colour = _read(video, [Shot(wanted, size=size)], self.pixels)
+        squares = Squares(size, self._corners(size), self.crop, with_mirrors=self.num_crops == 10)
+        if self.pixels == "native":
+            clip, colour = read_squares(video, indices, squares, out)
+            return Views(clip, False, colour)
         num_clips, clip_len = indices.shape
         picture = _picture_shape(self.crop, self.pixels)
         clip = np.empty((num_clips * self.num_crops, clip_len, *picture), np.uint8) if out is None else out
+        if squares.of_long_picture:
+            shots = squares.shots(indices, (video.height, video.width))
+            return Views(clip, False, _read_into(clip, video, shots, self.pixels))
+        wanted, place = np.unique(indices, return_inverse=True)
+        (pictures,), colour = _read(video, [Shot(wanted, size=size)], self.pixels)
         views = clip.reshape(num_clips, self.num_crops, clip_len, *picture)
         self._cut(pictures, size, place.reshape(indices.shape), views)
         return Views(clip, False, colour)
 
+    def _corners(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """(top, left) of the crops of a picture of that size; ten crops are five and their mirrors."""
+        if self.num_crops == 10:
+            return fixed_corners(size[0] - self.crop, size[1] - self.crop, 5)
+        return crop_offsets(*size, self.crop, self.num_crops)
+
     def _cut(self, pictures: Pictures, size: tuple[int, int], place: NDArray[np.int64], views: Pictures) -> None:
         """Write the crops of ``pictures[place]`` into ``views``, ``(clips, crops, T, ...)``."""
-        if self.num_crops == 10:
-            corners = fixed_corners(size[0] - self.crop, size[1] - self.crop, 5)
-        else:
-            corners = crop_offsets(*size, self.crop, self.num_crops)
+        corners = self._corners(size)
         if self.pixels == "rgb":
             layers = [(pictures, views, 1)]
         else:
@@ -200,15 +229,6 @@ def check_stackable(sampling: AnySampling) -> None:
             f"sampling, got kind '{sampling.kind}', whose number of clips depends on the video; "
             "use one with a fixed number, such as 'clips'"
         )
-
-
-def split_planes(planes: Pictures, height: int, width: int) -> tuple[Pictures, Pictures, Pictures]:
-    """``(..., B)`` planes as views of Y ``(..., H, W)`` and of U and V, rounded up ``(..., H / 2, W / 2)``."""
-    half_height, half_width = (height + 1) // 2, (width + 1) // 2
-    luma, chroma = height * width, half_height * half_width
-    y, u, v = np.split(planes, [luma, luma + chroma], axis=-1)
-    half = (*planes.shape[:-1], half_height, half_width)
-    return y.reshape(*planes.shape[:-1], height, width), u.reshape(half), v.reshape(half)
 
 
 def segment_frames(video: Video, start_seconds: float | None, end_seconds: float | None) -> range:
@@ -251,6 +271,25 @@ def _read(video: Video, shots: Sequence[Shot], pixels: Pixels) -> tuple[list[Pic
         return [frames.data for frames in video.read_shots(shots)], 0
     planes = video.read_planes(shots)
     return [shot.data for shot in planes], colour_code(planes[0].matrix, planes[0].is_full_range)
+
+
+def _read_into(clip: Pictures, video: Video, shots: Sequence[Shot], pixels: Pixels) -> int:
+    """Read shots into their places, one after the other; gives their colour code."""
+    picture = clip.shape[-3:] if pixels == "rgb" else (-1,)
+    places = clip.reshape(len(shots), len(shots[0].indices), *picture)
+    _, colour = _read(video, [replace(shot, out=place) for shot, place in zip(shots, places, strict=True)], pixels)
+    return colour
+
+
+def _blank(clip_shape: tuple[int, ...], shown: tuple[int, int, int], out: Pictures | None) -> Pictures:
+    """``shown``: M, T and the side, which a packed row states."""
+    if len(clip_shape) > 1:
+        clip = np.empty(clip_shape, np.uint8) if out is None else out
+        clip.fill(0)
+        return clip
+    clip = np.empty(header_bytes(shown[0]), np.uint8) if out is None else out[: header_bytes(shown[0])]
+    write_blank(clip, *shown)
+    return clip
 
 
 def _picture_shape(crop: int, pixels: Pixels) -> tuple[int, ...]:

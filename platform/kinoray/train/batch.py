@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kinoray.train.packed import PackedClips
 from kinoray.transforms.yuv import planes_to_rgb
 
 
@@ -18,8 +19,8 @@ class Batch:
     """Clips of one worker's share of a global batch, bad videos included.
 
     Attributes:
-        clips: uint8, RGB ``(N, M, T, H, W, C)`` or planes ``(N, M, T, 3 * H / 2, W)`` as in ``ClipRow``. May alias
-            memory that other processes read: never written in place.
+        clips: uint8, RGB ``(N, M, T, H, W, C)`` or planes ``(N, M, T, 3 * H / 2, W)`` or N packed rows, as in
+            ``ClipRow``. May alias memory that other processes read: never written in place.
         labels: ``(N,)`` int64.
         video_ids: N ids.
         positions: ``(N,)`` int64, places in the plan.
@@ -29,7 +30,7 @@ class Batch:
         colours: N codes of what YUV planes are in (``transforms.colours``); without meaning for RGB.
     """
 
-    clips: Tensor
+    clips: Tensor | PackedClips
     labels: Tensor
     video_ids: tuple[str, ...]
     positions: NDArray[np.int64]
@@ -39,14 +40,11 @@ class Batch:
     colours: tuple[int, ...]
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, NDArray[Any]]) -> Self:
-        """From columns of ``ClipRow`` fields; clips are not copied."""
-        with warnings.catch_warnings():
-            # The array is read-only because it lies in shared memory; nothing here writes to it.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
-            clips = torch.from_numpy(columns["clip"])
+    def from_columns(cls, columns: Mapping[str, Any]) -> Self:
+        """From columns of ``ClipRow`` fields, arrays or for packed rows also ``PackedClips``; clips are not copied."""
+        clips = columns["clip"]
         return cls(
-            clips=clips,
+            clips=clips if isinstance(clips, PackedClips) else _clips_of(clips),
             labels=torch.tensor(columns["label"], dtype=torch.int64),
             video_ids=tuple(str(video_id) for video_id in columns["video_id"]),
             positions=np.array(columns["position"], dtype=np.int64),
@@ -98,20 +96,28 @@ class Batch:
         return self._clips_on(device, range(len(self.errors)))
 
     def _clips_on(self, device: torch.device, kept: Sequence[int]) -> Tensor:
-        clips = moved(self.clips, kept, device)
-        return as_rgb(clips, [self.colours[index] for index in kept])
+        return _shown(self.clips, kept, [self.colours[index] for index in kept], device)
 
 
-def as_rgb(clips: Tensor, colours: Sequence[int]) -> Tensor:
-    """What a model looks at.
+def clip_on(clip: NDArray[np.uint8], colour: int, device: torch.device) -> Tensor:
+    """What a model looks at of one video: ``(1, M, C, T, H, W)`` uint8, of the ``clip`` and ``colour`` of a row."""
+    return _shown(_clips_of(clip[None]), [0], [colour], device)
 
-    Args:
-        clips: uint8, RGB ``(N, M, T, H, W, C)`` or planes ``(N, M, T, 3 * H / 2, W)``.
-        colours: N codes for planes.
 
-    Returns:
-        ``(N, M, C, T, H, W)`` uint8; of RGB a view, channels last in memory.
-    """
+def _clips_of(clips: NDArray[np.uint8]) -> Tensor | PackedClips:
+    if clips.ndim == 2:
+        return PackedClips.of_rows(clips)
+    with warnings.catch_warnings():
+        # The array is read-only because it lies in shared memory; nothing here writes to it.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
+        return torch.from_numpy(clips)
+
+
+def _shown(clips: Tensor | PackedClips, kept: Sequence[int], colours: Sequence[int], device: torch.device) -> Tensor:
+    """``(N, M, C, T, H, W)`` uint8 of the kept rows; ``colours`` are theirs. Of RGB a view, channels last in memory."""
+    if isinstance(clips, PackedClips):
+        return clips.rgb_on(device, kept, colours)
+    clips = moved(clips, kept, device)
     return clips.permute(0, 1, 5, 2, 3, 4) if clips.ndim == 6 else planes_to_rgb(clips, colours)
 
 

@@ -64,7 +64,8 @@ def _begin(pool: ThreadPoolExecutor, reader: ClipReader, rows: pa.Table, *, pinn
 
 
 def _blank(shape: tuple[int, ...], *, pinned: bool) -> NDArray[np.uint8]:
-    if pinned:
+    # Packed rows are not full; what is in use of them is put together in pinned memory before a GPU fetches it.
+    if pinned and len(shape) > 2:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
     return np.empty(shape, dtype=np.uint8)  # in huge pages, unlike torch's: a third of the time to touch it first
 

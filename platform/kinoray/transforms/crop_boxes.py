@@ -123,7 +123,7 @@ def check_box_ranges(scale: tuple[float, float], ratio: tuple[float, float]) -> 
 
 def multi_scale_sizes(short_side: int, side: int, scales: Sequence[float], max_scale_gap: int) -> list[tuple[int, int]]:
     """(height, width) of the boxes that multi-scale cropping chooses from, in MMAction2's order."""
-    lengths = [int(short_side * scale) for scale in scales]
+    lengths = [max(1, int(short_side * scale)) for scale in scales]
     lengths = [side if abs(length - side) < SNAP_PIXELS and side <= short_side else length for length in lengths]
     return [
         (height, width)

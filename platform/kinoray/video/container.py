@@ -29,8 +29,15 @@ _FORMATS = (
     "mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,swf,vc1,vob,webm,wtv,yuv4mpegpipe"
 )
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-# An MP4's header tells all that FFmpeg would else learn by decoding the first picture of every stream.
-_FAST_OPTIONS = {**_OPTIONS, "skip_frame": "all", "analyzeduration": "1"}
+# An MP4's header tells all that FFmpeg would else learn by decoding the first picture of every stream. Starting the
+# sound's decoder would take two thirds of the opening; where a video decoder that is not named here would have told
+# more, ``reopen_thoroughly`` lets it.
+_FAST_OPTIONS = {
+    **_OPTIONS,
+    "skip_frame": "all",
+    "analyzeduration": "1",
+    "codec_whitelist": "h264,hevc,libdav1d,av1,vp9,mpeg4",
+}
 _MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"}
 # Old AVIs hold titles in any encoding; PyAV 19 reads them without being told, and no longer takes the argument.
 _ENCODING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}

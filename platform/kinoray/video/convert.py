@@ -88,7 +88,7 @@ class Converter:
         self._mirror = mirror
         self._is_planes = planes
         if planes and size is None:
-            self._crop = _widened(self._crop, displayed)
+            self._crop = _widened(self._crop, displayed, 2)
         self.height, self.width = size or (self._crop.height, self._crop.width)
         self.shape: tuple[int, ...] = (self.height, self.width, 3)
         if planes:
@@ -142,9 +142,9 @@ class Converter:
             else:
                 window = crop
         elif turning or crop != (0, 0, *coded):
-            x, y = crop.left % _BLOCK, crop.top % _BLOCK
-            wider = Box(crop.top - y, crop.left - x, crop.height + y, crop.width + x)
-            filters += [_cut(wider), *_TO_RGB, _cut(Box(y, x, crop.height, crop.width)), *turning]
+            wider = _widened(crop, coded, _BLOCK)
+            within = crop._replace(top=crop.top - wider.top, left=crop.left - wider.left)
+            filters += [_cut(wider), *_TO_RGB, _cut(within), *turning]
         return Chain(frame, filters, window)
 
     def _resizing(self, frame: VideoFrame, crop: Box, size: tuple[int, int]) -> list[Filter]:
@@ -201,11 +201,11 @@ def turn_back(box: Box, displayed: tuple[int, int], turns: int) -> Box:
     return box
 
 
-def _widened(box: Box, displayed: tuple[int, int]) -> Box:
-    """The smallest box around this one whose edges are even, or the picture's."""
-    top, left = box.top // 2 * 2, box.left // 2 * 2
-    bottom, right = box.top + box.height, box.left + box.width
-    bottom, right = min(bottom + bottom % 2, displayed[0]), min(right + right % 2, displayed[1])
+def _widened(box: Box, picture: tuple[int, int], grid: int) -> Box:
+    """The smallest box around this one whose edges are multiples of ``grid`` pixels, or the picture's."""
+    top, left = box.top // grid * grid, box.left // grid * grid
+    bottom = min(-(-(box.top + box.height) // grid) * grid, picture[0])
+    right = min(-(-(box.left + box.width) // grid) * grid, picture[1])
     return Box(top, left, bottom - top, right - left)
 
 

@@ -85,6 +85,7 @@ def without_passwords(text: str) -> str:
     """A text whose URIs hold no password, secret key or signature: messages are read by everyone who sees the run."""
     text = re.sub(r"s3://[^/@\s:]+:[^@\s]+@", "s3://***@", text)  # its secret keys hold slashes
     text = re.sub(r"://[^/@\s]*:[^/@\s]*@", "://***@", text)
+    text = re.sub(r"(https?)://[^/@\s]+@", r"\1://***@", text)  # a token may stand for the user
     return re.sub(r"(?i)([?&][^=&\s]*(?:signature|sig|token|secret|password|credential|key)=)[^&\s]+", r"\1***", text)
 
 

@@ -27,12 +27,31 @@ class Shot:
         crop: what to cut out of every picture, None for all of it.
         size: ``(height, width)`` to resize the (cropped) pictures to, bilinear; None leaves them.
         mirror: whether to exchange left and right, last of all.
+        out: where the pictures are written, uint8 and contiguous: ``(T, H, W, 3)``, or ``(T, B)`` for planes. Memory
+            that was in use before costs a tenth of new memory. None: new memory.
     """
 
     indices: NDArray[np.int64]
     crop: Box | None = None
     size: tuple[int, int] | None = None
     mirror: bool = False
+    out: NDArray[np.uint8] | None = None
+
+    def place(self, picture: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Where the pictures go, whose shape is ``picture``.
+
+        Raises:
+            ValueError: ``out`` does not hold them.
+        """
+        shape = (len(self.indices), *picture)
+        if self.out is None:
+            return np.empty(shape, np.uint8)
+        if self.out.shape != shape or self.out.dtype != np.uint8 or not self.out.flags.c_contiguous:
+            kind = "contiguous" if self.out.flags.c_contiguous else "not contiguous"
+            raise ValueError(
+                f"Shot.out, got {self.out.dtype} {self.out.shape}, {kind}; contiguous uint8 {shape} is due"
+            )
+        return self.out
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One way to open whatever holds a video: a file, bytes, an address, a folder of pictures."""
 
 import os
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from kinoray.errors import DecodeError
 from kinoray.video.decode import VideoReader
@@ -11,9 +11,23 @@ from kinoray.video.limits import Limits
 from kinoray.video.packets import PacketIndex
 from kinoray.video.shards import is_shard_path, read_shard_video
 from kinoray.video.stores import local_path
+from kinoray.video.torchcodec_reader import TorchcodecReader, check_torchcodec
 from kinoray.video.video import Video
 
+Backend = Literal["pyav", "torchcodec", "nvdec"]
+"""What decodes files: PyAV; torchcodec; torchcodec on a GPU's video decoder. Pictures of a folder are PyAV's always."""
+
+_DEVICES = {"torchcodec": "cpu", "nvdec": "cuda"}
 _LIMITS = Limits()
+
+
+def check_backend(backend: Backend) -> None:
+    """Raise a ResourceError that says what to install for a backend.
+
+    Whether there is a GPU is for the process that decodes to see: the one that starts a run on a cluster needs none.
+    """
+    if backend != "pyav":
+        check_torchcodec("cpu")
 
 
 def open_video(
@@ -25,6 +39,7 @@ def open_video(
     limits: Limits = _LIMITS,
     frame_template: str | None = None,
     frame_fps: float | None = None,
+    backend: Backend = "pyav",
 ) -> Video:
     """Open a video.
 
@@ -37,9 +52,11 @@ def open_video(
         limits: what the video may cost.
         frame_template: name of a folder's pictures, e.g. ``img_{:05d}.jpg``; None finds it out.
         frame_fps: of a folder's pictures; None is 30.
+        backend: what decodes a file; all but PyAV know no ``max_missing``, see ``TorchcodecReader``.
 
     Raises:
         DecodeError: there is no such video, or none of its frames can be decoded.
+        ResourceError: the backend cannot be used here.
     """
 
     def open_folder(path: str) -> FrameFolder:
@@ -73,4 +90,6 @@ def open_video(
                 raise (error if other.reason in {"missing", "no_video"} else other) from None
     else:
         file = source
+    if backend != "pyav":
+        return TorchcodecReader(file, name=name, index=index, limits=limits, device=_DEVICES[backend])
     return VideoReader(file, name=name, max_missing=max_missing, index=index, limits=limits)

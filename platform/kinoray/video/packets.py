@@ -66,9 +66,10 @@ class PacketTable:
     def __len__(self) -> int:
         return len(self.pts)
 
-    def showing(self, numbers: Sequence[int | None] | NDArray[np.int64]) -> Self:
+    def showing(self, numbers: Sequence[int | None]) -> Self:
         """Settle what is shown: the packets of all frames, in the order in which the decoder gives them."""
-        known = np.array([number for number in numbers if number is not None and 0 <= number < len(self)], np.int64)
+        known = np.array([-1 if number is None else number for number in numbers], np.int64)
+        known = known[(known >= 0) & (known < len(self))]
         may_start = np.zeros(len(self), np.bool)
         may_start[known] = True
         is_mapped = np.count_nonzero(may_start) == len(numbers)
@@ -334,7 +335,7 @@ def _judge(
     is_amid = len(times) == 0 or len(keys) == 0 or keys[0] != 0 or times[0] < pts[0]
     is_doubtful = not (is_timed and is_whole) or has_gaps or bool(is_amid)
     table = PacketTable(pts, dts, keys, shown[:0], 0, is_timed=is_timed, may_skip=codec != "mpeg4", is_doubtful=True)
-    return table if is_doubtful else replace(table, may_skip=True).showing(shown[order])
+    return table if is_doubtful else replace(table, may_skip=True).showing(shown[order].tolist())
 
 
 def _ordered_by_headers(

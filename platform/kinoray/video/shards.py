@@ -34,6 +34,13 @@ def shard_of(path: str) -> str:
     return path if place is None else place["file"] + (place["options"] or "")
 
 
+def num_bytes_in_shard(path: str) -> int:
+    """How large the video is that a path in a shard names."""
+    place = _PLACE.fullmatch(path)
+    assert place is not None
+    return int(place["last"]) - int(place["first"]) + 1
+
+
 def read_shard_video(path: str) -> bytes:
     """The content of a video in a shard: one request, of no more than its bytes.
 
@@ -42,8 +49,7 @@ def read_shard_video(path: str) -> bytes:
     """
     place = _PLACE.fullmatch(path)
     assert place is not None
-    first = int(place["first"])
-    num_bytes = int(place["last"]) - first + 1
+    first, num_bytes = int(place["first"]), num_bytes_in_shard(path)
     with named_failures(path):
         if "://" in path:
             content: bytes = _opened(shard_of(path), os.getpid()).read_at(num_bytes, first)

@@ -26,7 +26,7 @@ class Album:
         planes: whether pictures are YUV planes rather than RGB.
 
     Attributes:
-        data: of each shot: ``(T, H, W, 3)`` uint8, or ``(T, B)`` of planes.
+        data: of each shot, its ``out`` if it has one: ``(T, H, W, 3)`` uint8, or ``(T, B)`` of planes.
         converters: of each shot.
         due: indices of the frames that have not come.
     """
@@ -43,7 +43,7 @@ class Album:
             if way not in shared:
                 shared[way] = Converter(displayed, shot.crop, shot.size, mirror=shot.mirror, planes=planes)
             converter = shared[way]
-            data = np.empty((len(shot.indices), *converter.shape), np.uint8)
+            data = shot.place(converter.shape)
             rows: dict[int, list[NDArray[np.uint8]]] = {}
             for index, row in zip(shot.indices.tolist(), data, strict=True):
                 rows.setdefault(index, []).append(row)

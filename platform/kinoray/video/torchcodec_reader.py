@@ -4,54 +4,53 @@ from __future__ import annotations
 
 from importlib import import_module
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from av import VideoFrame
 
 from kinoray.errors import DecodeError, ResourceError
-from kinoray.video.convert import Converter
 from kinoray.video.decode import VideoReader
 from kinoray.video.files import open_video_file, without_passwords
-from kinoray.video.frames import Box, Frames, Planes, Shot
+from kinoray.video.frame_reader import FrameReader
 from kinoray.video.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from kinoray.video.packets import PacketIndex
+    from kinoray.video.shots import Album
 
 # Full-size RGB pictures are held at once up to this size.
 _BATCH_BYTES = 256 << 20
 _LIMITS = Limits()
 
 
-class TorchcodecReader:
+class TorchcodecReader(FrameReader):
     """Reads exact frames with torchcodec, in its exact mode.
 
     Which frames there are, and when each is shown, is told by a ``VideoReader``; torchcodec only decodes. Every frame
     must carry the time of the one that was asked for, and files where that proves nothing, since their containers
     hold no display times, are refused. Frames that cannot be decoded are an error, never filled. Pictures come as
-    full-size RGB, also from a GPU, and are cut and resized on the CPU.
+    full-size RGB, also from a GPU, and are cut and resized on the CPU; planes are made from them, so that there is
+    nothing to gain. For the attributes see ``FrameReader``.
 
     Args:
         source: as for ``VideoReader``.
         name: what messages call the video.
         index: as for ``VideoReader``.
-        limits: what opening may cost.
+        limits: what the video may cost.
         device: "cpu", or "cuda" for NVDEC.
 
     Attributes:
-        num_filled: always 0.
+        keyframes: display indices of the frames that can be decoded alone, ascending.
 
     Raises:
         DecodeError: as for ``VideoReader``; reason ``unreadable`` where torchcodec's frames cannot be trusted.
-        ResourceError: torchcodec is not installed, or finds no FFmpeg.
+        ResourceError: torchcodec is not installed, finds no FFmpeg, or there is no such device.
     """
-
-    num_filled = 0
 
     def __init__(
         self,
@@ -62,7 +61,9 @@ class TorchcodecReader:
         limits: Limits = _LIMITS,
         device: str = "cpu",
     ) -> None:
-        self.name = name or (without_passwords(source) if isinstance(source, str) else "video in memory")
+        check_torchcodec(device)
+        name = name or (without_passwords(source) if isinstance(source, str) else "video in memory")
+        super().__init__(name, 0.0, limits)
         opened = open_video_file(source) if isinstance(source, str) else source
         file = BytesIO(opened) if isinstance(opened, bytes) else opened
         with VideoReader(file, name=self.name, index=index, limits=limits) as video:
@@ -71,7 +72,6 @@ class TorchcodecReader:
             self.height, self.width = video.height, video.width
             self.pts_seconds, self.keyframes = video.pts_seconds, video.keyframes
             self.duration_seconds, self.num_bytes = video.duration_seconds, video.num_bytes
-            self.frames_at = video.frames_at
             self._stamps = table.pts[table.shown] * video.packet_index().tick_seconds
         if not table.is_timed:
             raise self._untrusted("its container holds no display times")
@@ -88,53 +88,22 @@ class TorchcodecReader:
         if len(self._decoder) != self.num_frames:
             raise self._untrusted(f"it finds {len(self._decoder)} frames where there are {self.num_frames}")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let go of the decoder."""
         self._decoder = None
 
-    def read(
-        self, indices: ArrayLike, *, crop: Box | None = None, size: tuple[int, int] | None = None, mirror: bool = False
-    ) -> Frames:
-        """Decode frames, see ``VideoReader.read``."""
-        return self.read_shots([Shot(np.asarray(indices, np.int64).reshape(-1), crop, size, mirror)])[0]
+    def _give(self, album: Album) -> None:
+        for index, picture in self._pictures(np.array(sorted(album.due), np.int64)):
+            album.take(index, picture)
 
-    def read_shots(self, shots: Sequence[Shot]) -> list[Frames]:
-        """Decode several shots, see ``VideoReader.read_shots``."""
-        return [Frames(data, self.pts_seconds[shot.indices]) for shot, data, _ in self._gather(shots, planes=False)]
-
-    def read_planes(self, shots: Sequence[Shot]) -> list[Planes]:
-        """The same as planes; they are made from RGB, so that there is nothing to gain."""
-        return [
-            Planes(data, made.height, made.width, made.matrix, made.is_full_range, self.pts_seconds[shot.indices])
-            for shot, data, made in self._gather(shots, planes=True)
-        ]
-
-    def _gather(self, shots: Sequence[Shot], *, planes: bool) -> list[tuple[Shot, NDArray[np.uint8], Converter]]:
-        gathered = []
-        for shot in shots:
-            size = (self.height, self.width)
-            converter = Converter(size, shot.crop, shot.size, mirror=shot.mirror, planes=planes)
-            gathered.append((shot, np.empty((len(shot.indices), *converter.shape), np.uint8), converter))
-        wanted = {int(index) for shot in shots for index in shot.indices}
-        for index, picture in self._pictures(np.array(sorted(wanted), np.int64)):
-            for shot, data, converter in gathered:
-                for row in np.flatnonzero(shot.indices == index):
-                    converter.convert(picture, data[row])
-        return gathered
+    def _trouble(self, first: int) -> str:
+        return f"were not given, the first is number {first}"
 
     def _pictures(self, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
         """Ascending frames in full size."""
-        outside = wanted[(wanted < 0) | (wanted >= self.num_frames)]
-        if outside.size:
-            raise IndexError(f"{self.name}: frame index, got {outside[0]}; the video has {self.num_frames} frames")
         step = max(_BATCH_BYTES // (self.height * self.width * 3), 1)
         for start in range(0, len(wanted), step):
+            self._deadline.check()
             some = wanted[start : start + step]
             try:
                 batch = self._decoder.get_frames_at(some.tolist())
@@ -152,12 +121,20 @@ class TorchcodecReader:
         return DecodeError(f"{self.name}: torchcodec cannot read it exactly: {why}; use the usual reader", "unreadable")
 
 
+def check_torchcodec(device: str) -> None:
+    """Raise a ResourceError where this process cannot decode with torchcodec on that device."""
+    _decoder_class()
+    if device != "cpu" and not import_module("torch").cuda.is_available():
+        raise ResourceError(f"torchcodec: to decode on {device}, got no GPU that this process may use; use the CPU")
+
+
 def _decoder_class() -> Any:
     try:
         return import_module("torchcodec.decoders").VideoDecoder
     except (ImportError, RuntimeError, OSError) as error:
         raise ResourceError(
-            f"torchcodec: cannot be loaded ({_first_line(error)}); install it and FFmpeg's shared libraries"
+            f"torchcodec: cannot be loaded ({_first_line(error)}); pip install 'kinoray[torchcodec]', and FFmpeg's "
+            "shared libraries by the system's package manager"
         ) from error
 
 

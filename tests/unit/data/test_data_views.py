@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from kinoray.data.views import EvalView, TrainView, flip_indices, segment_frames, split_planes
+from kinoray.data.planes import split_planes
+from kinoray.data.views import EvalView, TrainView, flip_indices, segment_frames
 from kinoray.errors import DataError
 from kinoray.transforms.boxes import crop_offsets, short_side_size
 from kinoray.transforms.crop_boxes import RandomResizedBox
@@ -238,6 +239,40 @@ def test_crops_of_planes_start_at_even_pixels(write_video, tmp_path, size, num_c
             at = np.s_[:, top // 2 * 2 // grid :, left // 2 * 2 // grid :]
             window = plane[at][:, : 24 // grid, : 24 // grid]
             np.testing.assert_array_equal(crops[number::num_crops].reshape(4, *window.shape[1:]), window)
+
+
+@pytest.mark.parametrize("pixels", ["rgb", "yuv420", "native"])
+@pytest.mark.parametrize("num_crops", [1, 3, 10])
+@pytest.mark.parametrize("size", [(8, 3000), (1600, 16)])
+def test_a_long_picture_is_never_resized_as_a_whole(write_video, tmp_path, monkeypatch, size, num_crops, pixels):
+    """At a short side of 46 this one would have 46 x 17,250 pixels, and there is no bound to it."""
+    view = EvalView(sampling=CLIP, crop=40, resize=46, num_crops=num_crops, pixels=pixels)
+    with VideoReader(write_video(tmp_path / "long.mp4", 12, size=size)) as reader:
+        method = "read_shots" if pixels == "rgb" else "read_planes"
+        seen, usual = [], getattr(reader, method)
+        monkeypatch.setattr(reader, method, lambda shots: seen.extend(shots) or usual(shots))
+        view.read(reader, range(12), out=np.empty(view.clip_shape(), np.uint8))
+    assert len(seen) == (min(num_crops, 5) if pixels == "native" else num_crops)
+    for shot in seen:
+        height, width = shot.size or (shot.crop.height, shot.crop.width)
+        assert height * width <= 2 * 40 * 40
+
+
+@pytest.mark.parametrize("pixels", ["rgb", "yuv420"])
+@pytest.mark.parametrize("num_crops", [3, 10])
+def test_squares_of_a_long_picture_are_those_of_others(write_video, tmp_path, num_crops, pixels):
+    """Where nothing is resized they are the same to the pixel, in the same order."""
+    view = EvalView(sampling=ClipSampling(clip_len=2, num_clips=2), crop=32, resize=48, num_crops=num_crops)
+    view = view.model_copy(update={"pixels": pixels})
+    with VideoReader(write_video(tmp_path / "long.mp4", 6, size=(48, 208))) as reader:
+        views = read(view, reader)[0].reshape(2, num_crops, 2, *view.clip_shape()[2:])
+        (whole,) = reader.read_shots([Shot(np.array([0, 1, 4, 5]))])
+    corners = crop_offsets(48, 208, 32, 3) if num_crops == 3 else [(0, 0), (0, 176), (16, 0), (16, 176), (8, 88)]
+    for number, (top, left) in enumerate(corners):
+        crops = whole.data[:, top : top + 32, left : left + 32].reshape(2, 2, 32, 32, 3)
+        for shown, expected in ((number, crops), (number + 5, crops[..., ::-1, :]))[: 2 if num_crops == 10 else 1]:
+            got = views[:, shown] if pixels == "rgb" else (luma(views[:, shown]).astype(float) - 16) * 255 / 219
+            np.testing.assert_allclose(got, expected if pixels == "rgb" else expected[..., :1], atol=1.5)
 
 
 @pytest.mark.parametrize(

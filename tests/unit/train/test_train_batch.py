@@ -132,15 +132,16 @@ def test_a_feed_reads_its_batches_in_place(toy_recipe: MakeRecipe) -> None:
 
 def test_training_on_planes_is_training_on_rgb(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
     losses = {}
-    for pixels in ("rgb", "yuv420"):
+    for pixels in ("rgb", "yuv420", "native"):
         replaced = {"data.train.pixels": pixels, "data.val.pixels": pixels, "evaluation.temporal_probe": True}
         events = train_here(toy_recipe(replaced), tmp_path / pixels)
         epochs = [event for event in events if isinstance(event, EpochDone)]
         losses[pixels] = [epoch.train_loss for epoch in epochs]
         assert all(epoch.evaluation is not None and epoch.evaluation.num_videos == 9 for epoch in epochs)
     # The same clips with up to 3 grey levels of rounding between them.
-    np.testing.assert_allclose(losses["yuv420"], losses["rgb"], rtol=0.02)
-    assert losses["yuv420"] != losses["rgb"]
+    for pixels in ("yuv420", "native"):
+        np.testing.assert_allclose(losses[pixels], losses["rgb"], rtol=0.02)
+        assert losses[pixels] != losses["rgb"]
 
 
 def test_seeds_are_the_plans_to_the_last_bit(toy_recipe: MakeRecipe) -> None:

@@ -68,6 +68,13 @@ def test_batches_come_in_the_order_of_the_rows_though_the_first_is_slow(num_thre
         assert batch.decode_seconds == 0.5 * len(batch.positions)
 
 
+def test_packed_rows_have_a_place_of_the_largest_size_each_which_is_not_pinned() -> None:
+    reader = Reader(View((96,)))
+    first, second = decoded_beside(rows(1, 2, 3), reader, 2, 1, pinned=True)  # type: ignore[arg-type]
+    assert first.clips.data.tolist() == [1] * 96 + [2] * 96
+    assert (first.clips.starts, len(second.clips)) == ((0, 96), 1)
+
+
 def test_no_rows_no_batches() -> None:
     assert list(stream(Reader(), rows().cast(pa.schema([("position", pa.int64())])), 4)) == []
 

@@ -158,6 +158,10 @@ def test_a_size_close_to_the_wanted_one_becomes_it():
     assert multi_scale_sizes(223, 224, (1.0,), 1) == [(223, 223)]
 
 
+def test_a_box_of_the_smallest_picture_holds_a_pixel():
+    assert set(multi_scale_sizes(1, 224, (1.0, 0.66), 1)) == {(1, 1)}
+
+
 def test_kinds_are_picked_by_name():
     adapter = TypeAdapter(AnyBox)
     assert adapter.validate_python({}) == RandomResizedBox()

@@ -33,6 +33,17 @@ def test_a_crop_is_a_part_of_the_whole(pixel_format):
         np.testing.assert_array_equal(convert(frame, box), part)
 
 
+@pytest.mark.parametrize("box", [Box(5, 26, 80, 80), Box(0, 0, 33, 45), Box(6, 3, 21, 77), Box(88, 120, 1, 1)])
+def test_sharp_colours_at_an_odd_edge_are_those_of_the_whole(box):
+    """Of an odd number of rows FFmpeg would blend the colours of neighbours."""
+    frame = smooth_frame()
+    for plane in frame.planes:
+        noise = np.random.default_rng(0).integers(0, 256, plane.buffer_size, dtype=np.uint8)
+        plane.update(noise)
+    part = convert(frame)[box.top : box.top + box.height, box.left : box.left + box.width]
+    np.testing.assert_array_equal(convert(frame, box), part)
+
+
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p", "yuv420p10le", "yuv444p", "yuv422p", "gray", "rgb24"])
 @pytest.mark.parametrize("size", [(45, 61), (33, 201), (224, 224)])
 @pytest.mark.parametrize("corner", [(10, 8), (11, 9), (10, 9)])

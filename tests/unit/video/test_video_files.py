@@ -338,4 +338,5 @@ def test_passwords_stay_out_of_messages(server):
             open_video_file(uri)
         assert shown in str(caught.value)
         assert "hunter2" not in str(caught.value)
+    assert without_passwords("--set a=https://hunter2@host/v.mp4 -n") == "--set a=https://***@host/v.mp4 -n"
     assert without_passwords("abfs://box@account/v.mp4 /a:b@c.mp4") == "abfs://box@account/v.mp4 /a:b@c.mp4"

@@ -1,5 +1,6 @@
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -83,6 +84,9 @@ def test_shots_are_cut_resized_and_mirrored(folder):
         assert empty.data.shape == (0, HEIGHT, WIDTH, 3)
         one = video.read([5], crop=Box(0, 0, 24, 64), size=(12, 32), mirror=True)
         np.testing.assert_array_equal(one.data[0], mirrored.data[0])
+        out = np.empty_like(plain.data)
+        video.read_shots([replace(shots[0], out=out)])
+        np.testing.assert_array_equal(out, plain.data)
         planes = video.read_planes(shots[:1])[0]
         assert planes.data.shape == (2, 12 * 32 * 3 // 2)
         assert (planes.matrix, planes.is_full_range) == ("bt601", True)

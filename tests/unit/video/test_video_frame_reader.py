@@ -11,7 +11,7 @@ import pytest
 from kinoray.errors import DecodeError
 from kinoray.video import decode
 from kinoray.video.decode import VideoReader
-from kinoray.video.frames import Box
+from kinoray.video.frames import Box, Shot
 from kinoray.video.limits import Limits
 
 
@@ -71,3 +71,33 @@ def test_pictures_cannot_be_resized_beyond_the_limit(movie):
         video.read([0], size=(100, 100))
         with pytest.raises(DecodeError, match=r"pictures of 100 x 101 pixels, got a limit of 10000; .* 48 x 64"):
             video.read([0], size=(100, 101))
+
+
+@pytest.mark.parametrize("pixels", ["rgb", "planes"])
+def test_pictures_are_written_where_they_are_wanted(movie, pixels):
+    indices = np.array([9, 3, 9])
+    with VideoReader(movie) as video:
+        read = video.read_shots if pixels == "rgb" else video.read_planes
+        (expected,) = read([Shot(indices, Box(4, 6, 20, 30), (10, 14))])
+        out = np.zeros((2, *expected.data.shape), np.uint8)
+        (given,) = read([Shot(indices, Box(4, 6, 20, 30), (10, 14), out=out[1])])
+    assert np.shares_memory(given.data, out)
+    np.testing.assert_array_equal(out[1], expected.data)
+    assert not out[0].any()
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.zeros((1, 48, 64, 3), np.uint8),
+        np.zeros((2, 48, 64, 3), np.int8),
+        np.zeros((2, 48, 128, 3), np.uint8)[:, :, ::2],
+    ],
+    ids=["shape", "dtype", "gaps"],
+)
+def test_places_that_do_not_fit(movie, out):
+    with (
+        VideoReader(movie) as video,
+        pytest.raises(ValueError, match=r"Shot\.out, got .*uint8 \(2, 48, 64, 3\) is due"),
+    ):
+        video.read_shots([Shot(np.array([0, 1]), out=out)])

@@ -12,6 +12,7 @@ from kinoray.errors import DecodeError, ResourceError
 from kinoray.video import torchcodec_reader
 from kinoray.video.decode import VideoReader
 from kinoray.video.frames import Box, Shot
+from kinoray.video.open import check_backend, open_video
 from kinoray.video.torchcodec_reader import TorchcodecReader
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
@@ -77,6 +78,9 @@ def test_reads_like_ours(fake, movie):
             np.testing.assert_array_equal(mine.pts_seconds, expected.pts_seconds)
             assert np.abs(mine.data.astype(int) - expected.data).mean() < 2
         np.testing.assert_array_equal(video.read([5]).data, ours.read([5]).data)
+        out = np.zeros((1, 48, 64, 3), np.uint8)
+        video.read_shots([Shot(np.array([5]), out=out)])
+        np.testing.assert_array_equal(out, ours.read([5]).data)
         for mine, expected in zip(video.read_planes(shots), ours.read_planes(shots), strict=True):
             assert (mine.height, mine.width, mine.matrix, mine.is_full_range) == (
                 expected.height,
@@ -113,8 +117,18 @@ def test_torchcodec_is_not_there(movie, monkeypatch):
         raise ImportError(f"No module named {name}\nand a long stack")
 
     monkeypatch.setattr(torchcodec_reader, "import_module", fail)
-    with pytest.raises(ResourceError, match=r"\(No module named torchcodec\.decoders\); install it"):
-        TorchcodecReader(movie)
+    for act in (lambda: TorchcodecReader(movie), lambda: check_backend("torchcodec")):
+        with pytest.raises(ResourceError, match=r"\(No module named torchcodec\.decoders\); pip install 'kinoray"):
+            act()
+
+
+def test_there_is_no_gpu(fake, movie, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    check_backend("pyav")
+    check_backend("torchcodec")
+    check_backend("nvdec")  # the process that starts a run on a cluster needs no GPU
+    with pytest.raises(ResourceError, match="torchcodec: to decode on cuda, got no GPU"):
+        open_video(movie, backend="nvdec")
 
 
 @pytest.mark.skipif(not FILES, reason="the shared videos are not on this machine")
