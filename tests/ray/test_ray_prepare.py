@@ -53,14 +53,14 @@ def test_all_videos_of_a_set(motion8, tmp_path):
     assert {stage.name for stage in stages} == {"encoding", "packing"}
     assert len([stage for stage in stages if stage.name == "encoding"]) > 1, "progress is told on the way"
     assert [(stage.num_done, stage.num_videos) for stage in stages][-1] == (24, 24)
-    table = parquet.read_table(done.manifest)
+    table = parquet.read_table(done.manifests[0])
     assert table["video_id"].to_pylist() == listing["video_id"].to_pylist()
     assert table["label"].to_pylist() == listing["label"].to_pylist()
     stages.clear()
     again = prepare(Record(preparation, listing), num_cpus=2, listener=stages.append)
     assert again.num_kept == 24
     assert stages == []
-    assert parquet.read_table(done.manifest).equals(table)
+    assert parquet.read_table(done.manifests[0]).equals(table)
 
 
 def test_what_was_done_before_an_error_is_kept(motion8, tmp_path):

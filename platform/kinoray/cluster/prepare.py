@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError, TaskUnschedulableError
 
 from kinoray.data.prepare import FACTS_SCHEMA, Facts, failed, shard_groups
 from kinoray.data.prepared import Prepared, Record
-from kinoray.errors import KinorayError
+from kinoray.errors import KinorayError, ResourceError
 
 LOOKS_PER_TASK, ENCODINGS_PER_TASK = 32, 8
 """Starting a task costs as much as looking into a few videos; many videos a task make progress coarse."""
@@ -113,6 +113,9 @@ def _on_cluster(tasks: list[Task], work: Work, num_cpus: float) -> Iterator[tupl
     """Tasks and their results as they end; None where the process died.
 
     Plain tasks: Ray Data would start one that kills its process again without end.
+
+    Raises:
+        ResourceError: the cluster cannot start a task at all.
     """
 
     def work_on(task: Task) -> list[Facts]:
@@ -132,6 +135,9 @@ def _on_cluster(tasks: list[Task], work: Work, num_cpus: float) -> Iterator[tupl
             rows: list[Facts] | None = ray.get(ended[0])
         except RayTaskError as error:
             raise error.cause from None
+        except (RuntimeEnvSetupError, TaskUnschedulableError) as error:
+            told = " ".join(str(error).split())
+            raise ResourceError(f"cluster: a task of {len(task)} videos cannot be started: {told}") from error
         except RayError:
             rows = None
         yield task, rows

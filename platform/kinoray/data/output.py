@@ -87,9 +87,10 @@ class OutputFolder:
         return {info.path[len(base) + 1 :]: info.size for info in found if info.type == FileType.File}
 
     def delete(self, name: str) -> None:
-        """Remove a file."""
+        """Remove a file, if it is there."""
         filesystem, base = self._place
-        filesystem.delete_file(f"{base}/{name}")
+        with suppress(FileNotFoundError):
+            filesystem.delete_file(f"{base}/{name}")
 
     def clear_work(self) -> None:
         """Remove what runs left unfinished."""

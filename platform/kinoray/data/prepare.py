@@ -16,13 +16,15 @@ import pyarrow as pa
 from kinoray.config.base import Config
 from kinoray.config.layers import Layered, override
 from kinoray.config.problems import validate
-from kinoray.data.manifest import absolute
+from kinoray.data.fingerprints import content_digest, fingerprint
+from kinoray.data.manifest import absolute, check_ids
 from kinoray.data.output import OutputFolder
+from kinoray.data.rows import GROUP
 from kinoray.data.shards import MAX_VIDEO_BYTES, write_shard
-from kinoray.data.sources import AnySource
-from kinoray.errors import DataError
+from kinoray.data.sources import AnySource, ManifestSource
+from kinoray.errors import ConfigError, DataError, DecodeError, ResourceError
 from kinoray.video.decode import VideoReader
-from kinoray.video.files import open_video_file, without_passwords
+from kinoray.video.files import named_failures, open_video_file, without_passwords
 from kinoray.video.shards import is_shard_path, read_shard_video, shard_of
 from kinoray.video.transcode import Encoding, transcode
 
@@ -40,12 +42,16 @@ FACTS_SCHEMA = pa.schema(
         ("packet_index", pa.binary()),
         ("source_path", pa.string()),
         ("source_num_bytes", pa.int64()),
+        ("content_digest", pa.string()),
+        ("fingerprint", pa.binary()),
         ("prepared", pa.string()),
+        ("error_reason", pa.string()),
         ("error", pa.string()),
     ]
 )
-"""``path`` is relative to the output folder, or that of the source. ``prepared`` says what was done, in words. Where
-``error`` is not empty, nothing else is known."""
+"""``path`` is relative to the output folder, or that of the source. ``content_digest`` is of the source's bytes;
+``fingerprint`` is that of ``data.fingerprints``; both are null where they were not wanted. ``prepared`` says what was
+done, in words. Where ``error`` is not empty, nothing else is known but a word for it, ``error_reason``."""
 
 Facts = dict[str, Any]
 """A row of ``FACTS_SCHEMA``."""
@@ -59,11 +65,13 @@ class Preparation:
         output: where results go.
         encoding: None leaves the videos as they are.
         in_shards: pack them.
+        with_fingerprints: find out what tells whether two videos show the same.
     """
 
     output: OutputFolder
     encoding: Encoding | None = None
     in_shards: bool = False
+    with_fingerprints: bool = True
 
     def describe(self) -> str:
         """What will be done, in words."""
@@ -75,17 +83,29 @@ class Preparation:
         return [self.one(row["source_path"]) for row in rows]
 
     def one(self, source_path: str) -> Facts:
-        """Look into a video and encode it anew. Never raises for a bad video: its facts are the error."""
+        """Look into a video and encode it anew. Never raises for a bad video: its facts are the error.
+
+        Raises:
+            ResourceError: the output folder cannot be written.
+        """
         try:
-            with VideoReader(_found(source_path), name=without_passwords(source_path)) as video:
+            source = _found(source_path)
+            digest = content_digest(source) if self.with_fingerprints else None
+            with VideoReader(source, name=without_passwords(source_path)) as video:
+                of_source = {
+                    "source_path": source_path,
+                    "source_num_bytes": video.num_bytes,
+                    "content_digest": digest,
+                }
                 if self.encoding is None:
-                    return self._facts(source_path, video.num_bytes, source_path, video)
+                    return of_source | self._facts(source_path, video)
                 content = transcode(video, self.encoding)
-                source_num_bytes = video.num_bytes
             name = output_name(source_path)
             self.output.write(name, content)
             with VideoReader(content, name=name) as result:
-                return self._facts(source_path, source_num_bytes, name, result)
+                return of_source | self._facts(name, result)
+        except ResourceError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one video is a row, not the job's end
             return failed(source_path, error)
 
@@ -123,6 +143,8 @@ class Preparation:
             present: name -> bytes of all files in the output folder.
         """
         path, is_packed = facts["path"], facts["prepared"] == self.in_words(packed=True)
+        if self.with_fingerprints and (facts["fingerprint"] is None or facts["content_digest"] is None):
+            return False
         if path == facts["source_path"]:
             is_there = True
         elif is_shard_path(path):
@@ -142,9 +164,11 @@ class Preparation:
         source = _found(facts["path"] if is_source else self.output.path(facts["path"]))
         if isinstance(source, bytes):
             return source
-        return Path(source).read_bytes() if isinstance(source, str) else source.read()
+        with named_failures(facts["path"]):
+            return Path(source).read_bytes() if isinstance(source, str) else source.read()
 
-    def _facts(self, source_path: str, source_num_bytes: int, path: str, video: VideoReader) -> Facts:
+    def _facts(self, path: str, video: VideoReader) -> Facts:
+        """All that is not about the source."""
         return {
             "path": path,
             "num_frames": video.num_frames,
@@ -154,9 +178,9 @@ class Preparation:
             "codec": video.codec,
             "num_bytes": video.num_bytes,
             "packet_index": video.packet_index().to_bytes(),
-            "source_path": source_path,
-            "source_num_bytes": source_num_bytes,
+            "fingerprint": fingerprint(video) if self.with_fingerprints else None,
             "prepared": self.in_words(packed=False),
+            "error_reason": "",
             "error": "",
         }
 
@@ -165,36 +189,53 @@ class _Listed(Config):
     source: AnySource
 
 
-def read_listing(source: str, overrides: Sequence[str] = ()) -> pa.Table:
+def read_listing(source: str, overrides: Sequence[str] = (), *, group_column: str | None = None) -> pa.Table:
     """What a source lists, with absolute paths and labels as they are written.
 
     Args:
         source: as ``data.train.source`` of a recipe takes it.
         overrides: ``source.field=value``.
+        group_column: of a manifest; becomes the column ``group``.
 
     Raises:
-        ConfigError: it is no source.
+        ConfigError: it is no source, or it has no columns to choose from.
         DataError: the list cannot be used.
     """
     layered = override(Layered({}, {}), [f"source={source}", *overrides])
-    listing = validate(_Listed, layered, f"SOURCE {source}").source.read()
+    lister = validate(_Listed, layered, f"SOURCE {source}").source
+    if isinstance(lister, ManifestSource) and group_column is not None:
+        lister = lister.model_copy(update={"group_column": group_column})
+    listing = lister.read()
+    if group_column is not None and GROUP.name not in listing.column_names:
+        raise ConfigError(
+            f"--group-by {group_column}: a column of a manifest, got {lister.describe()}, which has none; give a "
+            "regular expression of the paths, such as '_g[0-9]+_'"
+        )
+    check_ids(listing["video_id"], lister.describe())
     index = listing.schema.get_field_index("path")
     return listing.set_column(index, "path", absolute(listing["path"]))
 
 
 def failed(source_path: str, error: BaseException | str) -> Facts:
-    """The facts of a video that cannot be read."""
+    """The facts of a video that cannot be read; the error is a text where its process died."""
+    if isinstance(error, DecodeError):
+        reason = error.reason
+    else:
+        reason = "crashed" if isinstance(error, str) else type(error).__name__
     shown = without_passwords(source_path)
     told = " ".join(str(error).split()) or type(error).__name__
     message = told if told.startswith(shown) else f"{shown}: {told}"
-    unknown = dict.fromkeys(FACTS_SCHEMA.names)
-    return {**unknown, "path": source_path, "source_path": source_path, "prepared": "", "error": message}
+    known = {"path": source_path, "source_path": source_path, "prepared": "", "error_reason": reason, "error": message}
+    return dict.fromkeys(FACTS_SCHEMA.names) | known
 
 
 def output_name(source_path: str) -> str:
     """Where the video made of a source goes: named after it and its folder, and unlike that of any other source."""
-    location = source_path.partition("?")[0] if "://" in source_path else source_path
-    *_, folder, file = ["", *location.split("/")]
+    # Of a store, options of its file system follow; of a web server, what may tell one video from another.
+    is_stored = "://" in source_path and not source_path.startswith("http")
+    location = source_path.partition("?")[0] if is_stored else source_path
+    shown = without_passwords(location)
+    *_, folder, file = ["", *(shown.partition("?")[0] if "://" in shown else shown).split("/")]
     words = [re.sub(r"[^\w.+-]", "_", text)[:100] for text in (folder, file.rpartition(".")[0] or file)]
     return f"videos/{words[0] or '_'}/{words[1]}-{_digest(location)}.mp4"
 

@@ -1,6 +1,6 @@
 """What is known of the videos of an output folder: kept while a run goes on, and written as its manifest at the end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -10,16 +10,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from kinoray.data.output import WORK
+from kinoray.data.duplicates import (
+    FINGERPRINTS,
+    Duplicates,
+    Footage,
+    find_duplicates,
+    fingerprint_file,
+    list_name,
+    read_fingerprints,
+)
+from kinoray.data.output import WORK, OutputFolder
 from kinoray.data.prepare import FACTS_SCHEMA, Facts, Preparation, output_name
+from kinoray.data.splits import Division, classes_of
+from kinoray.data.summary import Summary, read_splits, summarize
 from kinoray.errors import DataError
 from kinoray.video.files import without_passwords
-from kinoray.video.shards import is_shard_path
+from kinoray.video.shards import is_shard_path, num_bytes_in_shard, shard_of
 from kinoray.video.stores import file_system
 
 MANIFEST = "manifest.parquet"
-BAD_VIDEOS = "bad_videos.csv"
+BAD_VIDEOS, DUPLICATES, SUMMARY = "bad_videos.csv", "duplicates.csv", "summary.json"
+LEAK = "leak"
+"""A column of the manifest where another list was compared with: the id of its video that shows the same, or ""."""
 _NUM_LOOKING = 32
+_WIDE_SCHEMA = pa.schema(
+    [field.with_type(pa.large_binary()) if pa.types.is_binary(field.type) else field for field in FACTS_SCHEMA]
+)
+"""Rows of one file repeat its packet index: together they may be more than the 2 GB that a binary column can hold."""
+ALWAYS_KNOWN = {"path", "num_bytes", "source_path", "source_num_bytes", "prepared"}
+"""What also manifests of older programs have; those of other makers lack some."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +46,22 @@ class Prepared:
     """What an output folder holds after a run.
 
     Attributes:
-        manifest: where its manifest is.
-        bad_videos: where the list of videos that cannot be read is.
+        output: the folder.
+        manifests: where its manifest is, or those of its splits.
         num_videos: files that are listed, each counted once.
         num_kept: of them, done by an earlier run.
         errors: of those that cannot be read.
-        num_frames: of the others.
         source_bytes: of the others, before.
-        num_bytes: of the others, now.
+        summary: of all of them.
     """
 
-    manifest: str
-    bad_videos: str
+    output: OutputFolder
+    manifests: tuple[str, ...]
     num_videos: int
     num_kept: int
     errors: tuple[str, ...]
-    num_frames: int
     source_bytes: int
-    num_bytes: int
+    summary: Summary
 
 
 class Record:
@@ -53,6 +70,8 @@ class Record:
     Args:
         preparation: what is done to the videos.
         listing: rows of a source, with absolute paths.
+        division: cuts the list into splits.
+        others: lists that are to share no footage with this one.
 
     Attributes:
         preparation: what is done to the videos.
@@ -64,15 +83,28 @@ class Record:
         ResourceError: it cannot be written.
     """
 
-    def __init__(self, preparation: Preparation, listing: pa.Table) -> None:
+    def __init__(
+        self,
+        preparation: Preparation,
+        listing: pa.Table,
+        *,
+        division: Division | None = None,
+        others: Sequence[Footage] = (),
+    ) -> None:
         self.facts: dict[str, Facts] = {}
+        self._division, self._others = division, others
         self.preparation, self._output, self._listing = preparation, preparation.output, listing
+        if division is not None:
+            division.groups(listing)  # better told now than after hours
         self._paths: list[str] = list(dict.fromkeys(listing["path"].to_pylist()))
         self._unsaved: list[Facts] = []
-        self._output.write(f"{WORK}/begun", b"")  # better told now than after hours
+        self._output.write(f"{WORK}/begun", b"")  # likewise
         saved = sorted(name for name in self._output.sizes(WORK) if name.endswith(".parquet"))
         self._num_saved = len(saved)
-        for name in [MANIFEST, *saved]:
+        fingerprints = read_fingerprints(self._output.read(FINGERPRINTS))
+        for row in self._read(MANIFEST):
+            self.facts[row["source_path"]] = row | {"fingerprint": fingerprints.get(row["source_path"])}
+        for name in saved:
             self.facts |= {row["source_path"]: row for row in self._read(name)}
         if self.facts and not any(path in self.facts for path in self._paths):
             raise DataError(
@@ -101,31 +133,39 @@ class Record:
             self._unsaved.clear()
 
     def finish(self) -> Prepared:
-        """Write the manifest and the list of bad videos, and remove what nobody needs any more.
+        """Write the manifest and the reports, and remove what nobody needs any more.
 
         Raises:
-            DataError: not one video can be read.
+            DataError: not one video can be read, or the list cannot be cut into the splits that are wanted.
         """
         facts = pa.Table.from_pylist([self.facts[path] for path in self._paths], schema=FACTS_SCHEMA)
         is_bad = pc.not_equal(facts["error"], "")
         bad, good = facts.filter(is_bad), facts.filter(pc.invert(is_bad))
-        report = BytesIO()
-        csv.write_csv(bad.select(["source_path", "error"]), report)
-        self._output.write(BAD_VIDEOS, report.getvalue())
+        self._write_csv(BAD_VIDEOS, bad.select(["source_path", "error_reason", "error"]))
         errors = tuple(bad["error"].to_pylist())
         if not good.num_rows:
             raise DataError(f"not one of the {len(errors)} videos can be read, the first: {errors[0]}")
-        self._write_manifest(facts)
+        rows = self._listed(facts)
+        own = Footage.of(rows, list_name(self._output.root))
+        duplicates = find_duplicates(own, self._others)
+        kin = duplicates.kin[: duplicates.num_own]
+        splits = None if self._division is None else self._division.split(self._listing, kin)
+        summary = summarize(facts, classes_of(rows), duplicates, splits)
+        self._output.write(FINGERPRINTS, fingerprint_file(facts))
+        self._write_csv(DUPLICATES, duplicates.table(splits))
+        manifests = self._write_manifests(rows, duplicates, splits)
+        for name in read_splits(self._output.read(SUMMARY)) - set(manifests):
+            self._output.delete(name)
+        self._output.write(SUMMARY, summary.to_json())
         self._clear()
         return Prepared(
-            manifest=self._output.path(MANIFEST),
-            bad_videos=self._output.path(BAD_VIDEOS),
+            output=self._output,
+            manifests=tuple(self._output.path(name) for name in manifests),
             num_videos=facts.num_rows,
             num_kept=len(self._paths) - len(self.missing),
             errors=errors,
-            num_frames=pc.sum(good["num_frames"]).as_py(),
             source_bytes=pc.sum(good["source_num_bytes"]).as_py(),
-            num_bytes=pc.sum(good["num_bytes"]).as_py(),
+            summary=summary,
         )
 
     def _find_missing(self) -> list[str]:
@@ -138,11 +178,26 @@ class Record:
         done = {path for path, size, had in zip(stands, sizes, before, strict=True) if size == had}
         return [path for path in self._paths if path not in done]
 
-    def _write_manifest(self, facts: pa.Table) -> None:
+    def _listed(self, facts: pa.Table) -> pa.Table:
+        """The rows of the list with what is known of their files."""
         place = {path: number for number, path in enumerate(self._paths)}
-        listed = facts.take(pa.array([place[path] for path in self._listing["path"].to_pylist()]))
+        known = facts.cast(_WIDE_SCHEMA).take(pa.array([place[path] for path in self._listing["path"].to_pylist()]))
         columns = {name: self._listing[name] for name in self._listing.column_names if name != "path"}
-        self._write(MANIFEST, pa.table(columns | {name: listed[name] for name in FACTS_SCHEMA.names}))
+        return pa.table(columns | {name: known[name] for name in FACTS_SCHEMA.names})
+
+    def _write_manifests(self, rows: pa.Table, duplicates: Duplicates, splits: list[str] | None) -> list[str]:
+        """Write the manifest of all rows and those of the splits; names of what training reads."""
+        # Training reads the whole manifest; fingerprints would be most of it, so they are a file of their own.
+        table = rows.drop_columns("fingerprint")
+        if self._others:
+            table = table.append_column(LEAK, pa.array(duplicates.leaks(), pa.string()))
+        self._write(MANIFEST, table)
+        if splits is None or self._division is None:
+            return [MANIFEST]
+        files = {name: f"{name}.parquet" for name in self._division.shares}
+        for name, file in files.items():
+            self._write(file, table.filter(pc.equal(pa.array(splits), name)))
+        return list(files.values())
 
     def _clear(self) -> None:
         """Remove files whose videos lie in shards by now, and what only an unfinished run needs."""
@@ -153,27 +208,38 @@ class Record:
         self._output.clear_work()
 
     def _read(self, name: str) -> list[Facts]:
+        """What an earlier run wrote; what it did not know, as it was an older program, is None."""
         content = self._output.read(name)
         if content is None:
             return []
         try:
-            rows: list[Facts] = parquet.read_table(BytesIO(content), columns=FACTS_SCHEMA.names).to_pylist()
-        except pa.ArrowException as error:
+            table = parquet.read_table(BytesIO(content))
+            names = [name for name in FACTS_SCHEMA.names if name in table.column_names or name in ALWAYS_KNOWN]
+            rows: list[Facts] = table.select(names).to_pylist()
+        except (pa.ArrowException, KeyError) as error:
             raise DataError(
                 f"{without_passwords(self._output.path(name))}: got a file that is not of prepared videos; give the "
                 "output a folder of its own"
             ) from error
-        return rows
+        return [dict.fromkeys(FACTS_SCHEMA.names) | row for row in rows]
+
+    def _write_csv(self, name: str, table: pa.Table) -> None:
+        content = BytesIO()
+        csv.write_csv(table, content)
+        self._output.write(name, content.getvalue())
 
     def _write(self, name: str, table: pa.Table) -> None:
         content = BytesIO()
-        parquet.write_table(table, content, compression="zstd")
+        # Without Arrow's own schema, so that wide columns are read as what they were.
+        parquet.write_table(table, content, compression="zstd", store_schema=False)
         self._output.write(name, content.getvalue())
 
 
 def _file_size(path: str) -> int | None:
     """Bytes of a video file, None where it cannot be told."""
     try:
+        if is_shard_path(path):
+            return None if _file_size(shard_of(path)) is None else num_bytes_in_shard(path)
         if "://" not in path:
             return Path(path).stat().st_size
         filesystem, inner = file_system(path)

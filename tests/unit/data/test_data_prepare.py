@@ -1,20 +1,25 @@
 """What is done to a video, what is kept of it, and what a second run does."""
 
+import csv
+import json
 import shutil
 from pathlib import Path
+from urllib.error import URLError
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from pyarrow.fs import FileSystem
 
+from kinoray.data.duplicates import Footage
 from kinoray.data.manifest import check_files, load_manifest
 from kinoray.data.output import WORK, OutputFolder
 from kinoray.data.plan import epoch_plan
 from kinoray.data.prepare import FACTS_SCHEMA, Preparation, failed, output_name, read_listing, shard_groups
 from kinoray.data.prepared import Record
 from kinoray.data.sources import ManifestSource
-from kinoray.errors import ConfigError, DataError, ResourceError
+from kinoray.data.splits import Division
+from kinoray.errors import ConfigError, DataError, DecodeError, ResourceError
 from kinoray.video.decode import VideoReader
 from kinoray.video.packets import PacketIndex
 from kinoray.video.shards import is_shard_path, read_shard_video
@@ -37,9 +42,9 @@ def videos(write_video, tmp_path):
     return tmp_path / "set"
 
 
-def run(videos, preparation):
+def run(videos, preparation, **wanted):
     """As the cluster does it: the paths it found to do, and the outcome."""
-    record = Record(preparation, read_listing(str(videos)))
+    record = Record(preparation, read_listing(str(videos)), **wanted)
     missing = record.missing
     record.add(map(preparation.one, missing))
     record.save()
@@ -67,8 +72,8 @@ def test_facts_of_videos_as_they_are(videos, output):
     index = PacketIndex.from_bytes(row["packet_index"])
     with VideoReader(row["path"], index=index) as video:
         assert video.num_frames == 20
-    assert (done.num_videos, done.num_kept, done.num_frames) == (5, 0, 86)
-    assert done.source_bytes == done.num_bytes
+    assert (done.num_videos, done.num_kept, done.summary.num_frames) == (5, 0, 86)
+    assert done.source_bytes == done.summary.num_bytes
 
 
 def test_a_bad_video_is_a_row_and_a_line_in_the_report(videos, output):
@@ -77,10 +82,10 @@ def test_a_bad_video_is_a_row_and_a_line_in_the_report(videos, output):
     assert bad["path"] == str(videos / "b/bad.mp4")
     assert bad["error"].startswith(str(videos / "b/bad.mp4"))
     assert done.errors == (bad["error"],)
-    good = ManifestSource(path=done.manifest, where={"error": ("",)}).read()
+    good = ManifestSource(path=done.manifests[0], where={"error": ("",)}).read()
     assert good.num_rows == 4, "as docs/prepare.md says"
-    report = Path(done.bad_videos).read_text()
-    assert report.count(str(videos / "b/bad.mp4")) > 0
+    report = (Path(output.root) / "bad_videos.csv").read_text()
+    assert f'"{videos}/b/bad.mp4","unreadable","{videos}/b/bad.mp4: ' in report
     assert "one.mp4" not in report
 
 
@@ -108,7 +113,7 @@ def test_videos_in_shards(videos, output):
         with VideoReader(content, index=PacketIndex.from_bytes(row["packet_index"])) as video:
             assert video.num_frames == row["num_frames"]
     assert not list(root.rglob("*.mp4")), "the files that went into shards are gone"
-    check_files(load_manifest(ManifestSource(path=done.manifest), None, split="train"), 0.2)
+    check_files(load_manifest(ManifestSource(path=done.manifests[0]), None, split="train"), 0.2)
 
 
 @pytest.mark.parametrize("encoding", [None, Encoding()])
@@ -156,6 +161,109 @@ def test_a_folder_of_other_videos_is_refused(videos, output):
         run(videos, Preparation(output))
 
 
+def columns_gone(path, *names):
+    parquet.write_table(parquet.read_table(path).drop_columns(list(names)), path)
+
+
+@pytest.mark.parametrize("damage", ["no digests", "no reasons", "no fingerprints", "fingerprints that are no table"])
+def test_what_an_older_program_did_not_know_is_found_out(videos, output, damage):
+    run(videos, Preparation(output))
+    first = manifest_of(output)
+    fingerprints = Path(output.root) / "fingerprints.parquet"
+    known = fingerprints.read_bytes()
+    match damage:
+        case "no digests":
+            columns_gone(Path(output.root) / "manifest.parquet", "content_digest")
+        case "no reasons":
+            columns_gone(Path(output.root) / "manifest.parquet", "content_digest", "error_reason")
+        case "no fingerprints":
+            fingerprints.unlink()
+        case _:
+            fingerprints.write_bytes(b"PAR1")
+    assert len(run(videos, Preparation(output))[0]) == 5
+    assert manifest_of(output).equals(first)
+    assert fingerprints.read_bytes() == known
+
+
+def test_fingerprints_are_kept_and_need_not_be_taken(videos, output):
+    run(videos, Preparation(output, with_fingerprints=False))
+    assert manifest_of(output)["content_digest"].null_count == 5
+    assert "fingerprint" not in manifest_of(output).column_names, "training reads all of the manifest"
+    assert run(videos, Preparation(output, with_fingerprints=False))[0] == ["bad.mp4"]
+    assert len(run(videos, Preparation(output))[0]) == 5, "now they are wanted"
+    assert run(videos, Preparation(output, with_fingerprints=False))[0] == ["bad.mp4"]
+    assert run(videos, Preparation(output))[0] == ["bad.mp4"], "what is known stays known"
+
+
+def test_copies_are_told_in_the_list_and_to_other_lists(videos, output, tmp_path):
+    shutil.copy(videos / "a/one.mp4", videos / "b/copy.mp4")
+    _, done = run(videos, Preparation(output, Encoding()))
+    assert (done.summary.num_exact, done.summary.num_leaks) == (2, 0)
+    report = (Path(output.root) / "duplicates.csv").read_text()
+    assert report.count('"exact"') == 2
+    other = tmp_path / "other"
+    (other / "a").mkdir(parents=True)
+    shutil.copy(videos / "a/one.mp4", other / "a" / "new.mp4")
+    second = OutputFolder(str(tmp_path / "second"))
+    _, done = run(other, Preparation(second), others=[Footage.read(output.root)])
+    assert (done.summary.num_exact, done.summary.num_leaks) == (1, 1)
+    leaks = parquet.read_table(f"{second.root}/manifest.parquet")["leak"].to_pylist()
+    assert leaks == ["a/one.mp4"]
+    _, done = run(other, Preparation(second), others=[Footage.read(f"{output.root}/manifest.parquet")])
+    assert done.summary.num_leaks == 1
+
+
+def test_splits_are_manifests_of_their_own(motion8, output, tmp_path):
+    """24 videos of 8 classes, and copies of three of them that are of another class."""
+    rows = read_listing(str(motion8 / "train.csv")).to_pylist()
+    for number in range(3):
+        shutil.copy(rows[number]["path"], tmp_path / f"{number}.mp4")
+        rows.append({**rows[number], "video_id": f"copy{number}", "path": f"{tmp_path}/{number}.mp4", "label": "x"})
+    listed = tmp_path / "list.jsonl"
+    listed.write_text("\n".join(json.dumps(row) for row in rows))
+    halves = Division.parse("one=0.5,two=0.5", None, seed=0)
+    _, done = run(listed, Preparation(output), division=halves)
+    assert [Path(path).name for path in done.manifests] == ["one.parquet", "two.parquet"]
+    tables = [parquet.read_table(path) for path in done.manifests]
+    ids = [set(table["video_id"].to_pylist()) for table in tables]
+    assert {len(ids[0]), len(ids[1])} == {13, 14}
+    assert ids[0] | ids[1] == {row["video_id"] for row in rows}
+    for number in range(3):
+        pair = {rows[number]["video_id"], f"copy{number}"}
+        assert pair <= ids[0] or pair <= ids[1]
+    assert all(table["packet_index"].null_count == 0 for table in tables)
+    with (Path(output.root) / "duplicates.csv").open() as file:
+        duplicates = list(csv.DictReader(file))
+    assert [row["kind"] for row in duplicates] == ["exact"] * 6
+    assert all((row["split"] == "one") == (row["video_id"] in ids[0]) for row in duplicates)
+
+    thirds = Division.parse("one=0.5,three=0.5", None, seed=0)
+    run(listed, Preparation(output), division=thirds)
+    there = {path.name for path in Path(output.root).glob("*.parquet")}
+    assert there == {"manifest.parquet", "fingerprints.parquet", "one.parquet", "three.parquet"}, "no split is stale"
+
+
+@pytest.mark.parametrize("in_shards", [False, True])
+def test_groups_are_looked_for_in_the_paths_of_the_source(videos, output, in_shards):
+    halves = Division.parse("x=0.5,y=0.5", r"set/(\w)/", seed=0)
+    preparation = Preparation(output, Encoding(), in_shards, with_fingerprints=False)  # all show the same
+    _, done = run(videos, preparation, division=halves)
+    assert sorted(done.summary.splits.values(), key=str) == [{"a": 2}, {"b": 3}]
+
+
+def test_a_split_that_someone_removed(videos, output):
+    _, done = run(videos, Preparation(output), division=Division.parse("x=0.5,y=0.5", None, seed=0))
+    Path(done.manifests[0]).unlink()
+    run(videos, Preparation(output))
+    assert {path.name for path in Path(output.root).glob("*.parquet")} == {"manifest.parquet", "fingerprints.parquet"}
+
+
+def test_a_division_that_cannot_be_is_told_before_anything_is_done(videos, output):
+    with pytest.raises(DataError, match="--group-by"):
+        run(videos, Preparation(output), division=Division.parse("a=0.5,b=0.5", "nowhere", seed=0))
+    assert not Path(output.root).exists()
+
+
 def test_nothing_but_bad_videos_is_an_error(output, tmp_path):
     (tmp_path / "set" / "a").mkdir(parents=True)
     (tmp_path / "set" / "a" / "x.mp4").write_text("x")
@@ -192,6 +300,65 @@ def test_the_index_is_no_part_of_what_is_listed(videos, output):
     assert manifest.digest() == plain.digest()
 
 
+@pytest.mark.parametrize("ids", [["x", None], ["x", "x"]])
+def test_ids_that_training_would_refuse_are_told_before_anything_is_done(tmp_path, ids):
+    listed = tmp_path / "list.jsonl"
+    rows = [{"video_id": name, "path": f"/v/{number}.mp4", "label": "a"} for number, name in enumerate(ids)]
+    listed.write_text("\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(DataError, match=r"list\.jsonl: .*give each row its own"):
+        read_listing(str(listed))
+
+
+def test_a_list_of_videos_in_shards_is_gone_through_once(videos, output, tmp_path):
+    (videos / "b/bad.mp4").unlink()
+    _, done = run(videos, Preparation(output, in_shards=True))
+    second = Preparation(OutputFolder(str(tmp_path / "second")))
+    assert len(run(done.manifests[0], second)[0]) == 4
+    assert run(done.manifests[0], second)[0] == []
+    shard = Path(manifest_of(output)["path"][0].as_py().partition("#")[0])
+    (Path(output.root) / shard).rename(tmp_path / "moved.parquet")
+    assert run_missing(done.manifests[0], second), "it is gone"
+
+
+def run_missing(listed, preparation):
+    return Record(preparation, read_listing(str(listed))).missing
+
+
+def test_segments_may_repeat_more_than_a_binary_column_holds(videos, output):
+    """Of offsets of 32 bits, for which a test would take 2 GB; on disk it is the type that readers expect."""
+    listing = read_listing(str(videos))
+    preparation = Preparation(output)
+    record = Record(preparation, listing)
+    record.add(map(preparation.one, record.missing))
+    rows = record._listed(pa.Table.from_pylist(list(record.facts.values()), schema=FACTS_SCHEMA))
+    assert rows["packet_index"].type == rows["fingerprint"].type == pa.large_binary()
+    record.finish()
+    assert manifest_of(output)["packet_index"].type == pa.binary()
+
+
+def test_an_output_that_cannot_be_written_is_no_bad_video(videos, tmp_path):
+    (tmp_path / "file").write_text("")
+    preparation = Preparation(OutputFolder(str(tmp_path / "file" / "out")), Encoding())
+    with pytest.raises(ResourceError, match="cannot be written"):
+        preparation.one(str(videos / "a/one.mp4"))
+
+
+def test_a_video_that_cannot_be_read_any_more_is_not_packed(videos, output, monkeypatch):
+    preparation = Preparation(output, in_shards=True)
+    facts = [preparation.one(str(videos / name)) for name in ("a/one.mp4", "a/two.mp4")]
+    read = Path.read_bytes
+
+    def broken(path):
+        if path.name == "one.mp4":
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    bad, good = preparation.shard(facts)
+    assert (bad["error_reason"], bad["source_path"]) == ("unreadable", str(videos / "a/one.mp4"))
+    assert is_shard_path(good["path"])
+
+
 def test_names_keep_the_class_and_never_meet():
     paths = ["/x/jump/a.avi", "/x/jump/a.mp4", "/y/jump/a.avi", "s3://b/jump/a.avi", "/x/a b/ü#?.mkv", "/a"]
     names = [output_name(path) for path in paths]
@@ -199,6 +366,9 @@ def test_names_keep_the_class_and_never_meet():
     assert all(name.startswith("videos/jump/a-") for name in names[:4])
     assert not any(set(name) & set("#? ") for name in names)
     assert output_name("s3://b/jump/a.avi?secret_key=1") == names[3]
+    assert output_name("https://h/get?id=1") != output_name("https://h/get?id=2")
+    secrets = ("https://me:pw@h/a.mp4?x=1", "s3://KEY:s/pw@bucket/a.mp4", "https://h/a/b.mp4?token=pw")
+    assert not any("pw" in output_name(path) for path in secrets)
     assert len(output_name(f"/{'x' * 300}/{'y' * 300}.mp4").split("/")[-1]) < 255
 
 
@@ -214,6 +384,13 @@ def test_errors_name_the_video_and_no_password():
     told = failed("s3://bucket/a.mp4?secret_key=xyz", ValueError())["error"]
     assert told == "s3://bucket/a.mp4?secret_key=***: ValueError"
     assert set(failed("a.mp4", "broken")) == set(FACTS_SCHEMA.names)
+
+
+def test_reasons_are_words_that_we_chose():
+    """Other errors have a ``reason`` too, a sentence or an exception."""
+    assert failed("a.mp4", DecodeError("a.mp4: gone", "missing"))["error_reason"] == "missing"
+    assert failed("a.mp4", URLError(OSError("no route")))["error_reason"] == "URLError"
+    assert failed("a.mp4", "broken")["error_reason"] == "crashed"
 
 
 def test_a_source_can_be_written_as_in_a_recipe(videos, tmp_path):
