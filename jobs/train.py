@@ -40,7 +40,7 @@ def main(arguments: Namespace) -> None:
         return
     allocation = allocate(site, capacity_of(site))
     dataset = recipe.data.load(recipe.model.num_classes)
-    check_run(recipe, dataset, allocation)
+    check_run(recipe, dataset, allocation, resumes=bool(resume))
     run_name = resume or new_run_name(recipe)
     console = make_console()
     announce(console, recipe, dataset, allocation.describe(), run_name=run_name)

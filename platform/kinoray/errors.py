@@ -6,7 +6,8 @@ KinorayError
 │   └── DecodeError   one video cannot be read
 ├── CheckpointError   a checkpoint is missing, damaged or belongs to another model
 ├── ResourceError     the machine, the cluster or a server lacks what the work needs
-└── DivergenceError   the loss is no longer a number
+├── DivergenceError   the loss is no longer a number
+└── UserCodeError     a callback or a metric of the user's failed
 
 A message reads ``where: what, got value; what would be right  [who set it]``. Jobs print it without a traceback.
 """
@@ -56,5 +57,11 @@ class ResourceError(KinorayError):
 
 class DivergenceError(KinorayError):
     """The loss is no longer a number."""
+
+    at_work = True
+
+
+class UserCodeError(KinorayError):
+    """A callback or a metric of the user's failed; the first line names it, the rest are its frames."""
 
     at_work = True

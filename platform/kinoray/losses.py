@@ -7,7 +7,7 @@ labels.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, PositiveFloat
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 class LossConfig(KindConfig):
     """What training makes small."""
+
+    takes_several_labels: ClassVar[bool] = False
+    """Whether targets may hold several ones in a row, or none: every class is scored on its own, by a sigmoid."""
 
     @abstractmethod
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -49,6 +52,8 @@ class CrossEntropyConfig(LossConfig):
 
 class BinaryCrossEntropyConfig(LossConfig):
     """A yes or no for every class on its own, averaged over classes: for videos with several labels."""
+
+    takes_several_labels = True
 
     kind: str = "binary_cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)

@@ -6,6 +6,18 @@ from numpy.typing import NDArray
 Scores = NDArray[np.floating]
 Labels = NDArray[np.int64]
 
+TOP_K = 5
+"""The k of top-k accuracy; measured where there are more classes."""
+SMALLER_IS_BETTER = ("loss", "calibration_error")
+"""Of what an evaluation measures."""
+
+
+def merit(metric: str, value: float) -> float:
+    """A figure that is larger the better the value of a metric is; nothing is worse than no number."""
+    if np.isnan(value):
+        return float("-inf")
+    return -value if metric in SMALLER_IS_BETTER else value
+
 
 def top_k_accuracy(scores: Scores, labels: Labels, k: int) -> float:
     """Share of videos whose label is among the k highest of their ``(N, K)`` scores.
@@ -40,14 +52,30 @@ def mean_class_accuracy(confusion: NDArray[np.int64]) -> float:
 
 
 def classification_metrics(scores: Scores, labels: Labels) -> dict[str, float]:
-    """``top1``, ``top5`` (where there are more than five classes) and ``mean_class_accuracy`` of ``(N, K)`` scores."""
+    """``top1``, ``top5`` (where there are more classes) and ``mean_class_accuracy`` of ``(N, K)`` scores."""
     num_classes = scores.shape[1]
     predictions = ranked(scores)[:, -1]
     metrics = {"top1": float((predictions == labels).mean())}
-    if num_classes > 5:
-        metrics["top5"] = top_k_accuracy(scores, labels, 5)
+    if num_classes > TOP_K:
+        metrics["top5"] = top_k_accuracy(scores, labels, TOP_K)
     metrics["mean_class_accuracy"] = mean_class_accuracy(confusion_matrix(predictions, labels, num_classes))
     return metrics
+
+
+def multi_label_metrics(scores: Scores, targets: NDArray[np.bool_]) -> dict[str, float]:
+    """``top1``, ``mean_average_precision`` and ``mmit_mean_average_precision`` of videos with several labels.
+
+    Args:
+        scores: ``(N, K)``.
+        targets: ``(N, K)``; top1 is the share of videos whose best class is among theirs, and leaves those without a
+            label out.
+    """
+    is_right = targets[np.arange(len(scores)), ranked(scores)[:, -1]]
+    return {
+        "top1": known_mean(is_right[targets.any(axis=1)].astype(np.float64)),
+        "mean_average_precision": mean_average_precision(scores, targets),
+        "mmit_mean_average_precision": mean_average_precision_of_videos(scores, targets),
+    }
 
 
 def class_accuracies(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -81,7 +109,18 @@ def mean_average_precision(scores: Scores, targets: NDArray[np.bool_]) -> float:
         scores: ``(N, K)``.
         targets: ``(N, K)``; a video may have several classes.
     """
-    return float(np.nanmean([average_precision(scores[:, k], targets[:, k]) for k in range(scores.shape[1])]))
+    return known_mean(average_precisions(scores, targets))
+
+
+def known_mean(values: NDArray[np.float64]) -> float:
+    """Mean of ``(N,)`` values, those that are NaN left out; NaN where none is left."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def average_precisions(scores: Scores, targets: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """``(K,)`` average precision of each class of ``(N, K)`` scores; NaN where no video is of it."""
+    return np.array([average_precision(scores[:, k], targets[:, k]) for k in range(scores.shape[1])])
 
 
 def mean_average_precision_of_videos(scores: Scores, targets: NDArray[np.bool_]) -> float:
@@ -121,7 +160,12 @@ def accuracy_interval(
             of one source are right or wrong together.
         confidence: share of such intervals that hold the true accuracy.
         num_draws: of the bootstrap.
+
+    Returns:
+        Its ends; NaN where there is no video.
     """
+    if len(is_right) == 0:
+        return float("nan"), float("nan")
     members = np.arange(len(is_right)) if groups is None else np.unique(groups, return_inverse=True)[1]
     num_right = np.bincount(members, weights=is_right)
     num_videos = np.bincount(members)

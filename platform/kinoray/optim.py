@@ -22,15 +22,23 @@ class OptimizerConfig(KindConfig):
 
     lr: float = Field(gt=0)
     """Before the schedule's factors."""
+    base_batch_size: int | None = Field(None, gt=0)
+    """The global batch that ``lr`` is meant for: with a batch of another size it is scaled in proportion."""
     weight_decay: float = Field(0.0, ge=0)
     groups: tuple[GroupRule, ...] = ()
     """Rules for parameters that learn or decay otherwise, e.g. ``{of: norm, decay_factor: 0}``."""
     layer_decay: float | None = Field(None, gt=0, le=1)
     """Factor of the learning rate from each stage of the model to the one before it."""
 
+    def scaled_lr(self, batch_size: int) -> float:
+        """``lr`` for so many videos an optimizer step. Source: arXiv 1706.02677."""
+        return self.lr if self.base_batch_size is None else self.lr * batch_size / self.base_batch_size
+
     @abstractmethod
     def build(self, net: Net) -> Optimizer:
         """Make the optimizer of a model's parameters, in the groups that ``parameter_groups`` gives.
+
+        Training sets the groups' rates anew at every step, by schedule and batch size.
 
         Raises:
             ConfigError: the groups do not fit the model.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from kinoray.config.base import Config
 from kinoray.errors import ConfigError
@@ -20,6 +20,18 @@ Role = Literal["any", "bias", "norm", "vector", "head"]
 _NUM_NAMES_SHOWN = 8
 
 
+def _is_an_expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"got '{text}', no regular expression ({error}); dots are escaped as in layer4\\.0") from None
+    return text
+
+
+NamePattern = Annotated[str, AfterValidator(_is_an_expression)]
+"""Regular expression that is searched in the names of a model's parameters."""
+
+
 class GroupRule(Config):
     """Factors for some of the model's parameters.
 
@@ -29,21 +41,10 @@ class GroupRule(Config):
     of: Role = "any"
     """``bias``: those named so, of layers other than norms; ``norm``: all of normalization layers; ``vector``: those of
     at most one dimension; ``head``: all of the head."""
-    match: str = ""
-    """Regular expression that is searched in the parameter's name; empty matches all."""
+    match: NamePattern = ""
+    """Searched in the parameter's name; empty matches all."""
     lr_factor: float = Field(1.0, ge=0)
     decay_factor: float = Field(1.0, ge=0)
-
-    @field_validator("match")
-    @classmethod
-    def _is_an_expression(cls, text: str) -> str:
-        try:
-            re.compile(text)
-        except re.error as error:
-            raise ValueError(
-                f"got '{text}', no regular expression ({error}); dots are escaped as in layer4\\.0"
-            ) from None
-        return text
 
 
 class Net(Protocol):
@@ -56,6 +57,29 @@ class Net(Protocol):
     def head(self) -> nn.Module: ...
 
     def parts_by_depth(self) -> Sequence[Sequence[nn.Module]]: ...
+
+
+def freeze(net: Net, patterns: Sequence[str]) -> None:
+    """Leave the parameters whose names match as they are: no gradients, in no group.
+
+    Raises:
+        ConfigError: a pattern fits no parameter, or together they fit all.
+    """
+    parameters = dict(net.named_parameters())
+    for number, pattern in enumerate(patterns):
+        found = [parameter for name, parameter in parameters.items() if re.search(pattern, name)]
+        if not found:
+            raise ConfigError(
+                f"training.freeze.{number}: fits none of the model's parameters, got '{pattern}'; names are like "
+                f"{', '.join(list(parameters)[:_NUM_NAMES_SHOWN])}"
+            )
+        for parameter in found:
+            parameter.requires_grad = False
+    if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ConfigError(
+            f"training.freeze: fits all of the model's parameters, got {', '.join(map(repr, patterns))}; leave "
+            f"something to train, such as the head, {', '.join(list(parameters)[-2:])}"
+        )
 
 
 def parameter_groups(

@@ -14,7 +14,7 @@ from kinoray.errors import CheckpointError
 from kinoray.models.base import Recognizer
 from kinoray.models.weights import load_weights
 from kinoray.recipe import Average, Recipe
-from kinoray.train.batch import as_rgb
+from kinoray.train.batch import clip_on
 from kinoray.train.checkpoint import open_checkpoint, read_weights
 from kinoray.train.evaluate import average_views
 from kinoray.video.open import open_video
@@ -46,10 +46,20 @@ class VideoRecognizer:
         view: how a video becomes clips.
         classes: K names.
         average: how views become one score.
+        multi_label: whether every class is scored on its own.
     """
 
-    def __init__(self, model: Recognizer, view: EvalView, classes: tuple[str, ...], average: Average) -> None:
-        self.model, self.view, self.classes, self.average = model, view, classes, average
+    def __init__(
+        self,
+        model: Recognizer,
+        view: EvalView,
+        classes: tuple[str, ...],
+        average: Average,
+        *,
+        multi_label: bool = False,
+    ) -> None:
+        self.model, self.view, self.classes = model, view, classes
+        self.average, self.multi_label = average, multi_label
         self.device = model.normalize.mean.device
 
     def __call__(self, clips: Tensor) -> Tensor:
@@ -65,8 +75,9 @@ class VideoRecognizer:
         """
         with open_video(str(video) if isinstance(video, Path) else video) as opened:
             views = self.view.read(opened, range(opened.num_frames))
-        clips = as_rgb(torch.from_numpy(views.clip)[None].to(self.device), [views.colour])
-        return Recognition(average_views(self(clips).float(), self.average)[0].cpu().numpy(), self.classes)
+        clips = clip_on(views.clip, views.colour, self.device)
+        scores = average_views(self(clips).float(), self.average, multi_label=self.multi_label)
+        return Recognition(scores[0].cpu().numpy(), self.classes)
 
 
 def load_recognizer(
@@ -95,10 +106,11 @@ def load_recognizer(
         classes = recipe.data.class_names() or tuple(str(index) for index in range(recipe.model.num_classes))
         model = recipe.model.without_pretrained().build()
         report = load_weights(model, read_weights(str(checkpoint)), where=str(checkpoint))
-        if report.skipped:
+        if report.fresh:
             raise CheckpointError(
                 f"{checkpoint}: its head is of another number of classes than model.num_classes "
                 f"({recipe.model.num_classes}) of {source}; give the recipe that it was trained with"
             )
     view = recipe.data.evaluation_split(split)
-    return VideoRecognizer(model.to(device).eval(), view, classes, recipe.evaluation.average)
+    average, multi_label = recipe.evaluation.average, recipe.data.multi_label
+    return VideoRecognizer(model.to(device).eval(), view, classes, average, multi_label=multi_label)

@@ -48,7 +48,7 @@ def _says_what_it_does(output):
 def _is_in_mlflow(tmp_path, folder, *, epochs):
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     experiment = client.get_experiment_by_name("kinoray")
-    runs = client.search_runs([experiment.experiment_id])
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'training'")
     assert len(runs) == 1
     run = runs[0]
     assert run.info.run_name == folder.name
@@ -65,13 +65,29 @@ def _is_in_mlflow(tmp_path, folder, *, epochs):
 
 
 def _evaluates_to_the_same(run_job, folder, tmp_path):
-    done = run_job("evaluate.py", str(folder), "--set", "site.local_cpus=2", "--out", "predictions.parquet")
+    done = run_job(
+        "evaluate.py", str(folder), "--set", "site.local_cpus=2", "--out", "predictions.parquet", "--views", "1x1"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     assert len(predictions) == predictions.video_id.nunique() == 16
     top1 = float((predictions.predicted == predictions.label).mean())
     assert top1 == open_checkpoint(folder).metrics["top1"]
     assert f"{top1:.3f}" in done.stdout
+    figures = json.loads((tmp_path / "predictions.json").read_text())
+    assert figures["top1"] == top1
+    assert figures["top1_low"] <= top1 <= figures["top1_high"]
+    assert len(pd.read_csv(tmp_path / "predictions.classes.csv")) == 8
+    assert "worst classes" in done.stdout
+    _the_evaluation_is_below_the_training_run(tmp_path, top1)
+
+
+def _the_evaluation_is_below_the_training_run(tmp_path, top1):
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("kinoray")
+    by_kind = {run.data.tags["kind"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert by_kind["evaluation"].data.tags["mlflow.parentRunId"] == by_kind["training"].info.run_id
+    assert by_kind["evaluation"].data.metrics["val/top1"] == top1
 
 
 def _the_logged_model_predicts_the_same(tmp_path: Path, motion8: Path):

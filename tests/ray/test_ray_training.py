@@ -9,7 +9,7 @@ from kinoray.cluster.training import evaluate, train
 from kinoray.errors import DataError
 from kinoray.site import Allocation
 from kinoray.train.checkpoint import newest_of_run, open_checkpoint
-from kinoray.train.events import EpochDone, Finished, Started, StepsDone
+from kinoray.train.events import BatchSeen, EpochDone, Finished, Started, StepsDone
 from kinoray.train.predictions import score_predictions
 
 pytestmark = pytest.mark.ray
@@ -39,7 +39,7 @@ def two_workers(make_recipe, site, trained):
 def test_events_tell_the_run_in_order(two_workers):
     _, events = two_workers
     kinds = [type(event) for event in events]
-    assert kinds == [Started, *[StepsDone] * 3, EpochDone, *[StepsDone] * 3, EpochDone, Finished]
+    assert kinds == [Started, BatchSeen, *[StepsDone] * 3, EpochDone, *[StepsDone] * 3, EpochDone, Finished]
     assert events[0].num_workers == 2
     assert [event.step for event in events if isinstance(event, StepsDone)] == [1, 2, 3, 4, 5, 6]
 
@@ -97,3 +97,11 @@ def test_too_many_bad_videos_end_a_run_with_the_workers_own_error(make_recipe, s
     with pytest.raises(DataError, match=r"\d of 24 videos could not be read.*broken\.mp4") as raised:
         run(recipe, site, TWO, "too-many-bad")
     assert raised.value.at_work
+
+
+def test_the_checkpoint_of_least_loss_is_kept(make_recipe, site):
+    """With a rate that spoils the weights, so that the best is hardly the last."""
+    recipe = make_recipe({"evaluation.monitor": "loss", "optimizer.lr": 3.0, "training.epochs": 3})
+    best, events = run(recipe, site, ONE, "least-loss")
+    losses = [event.evaluation.metrics["loss"] for event in events if isinstance(event, EpochDone)]
+    assert open_checkpoint(best).metrics["loss"] == min(losses)

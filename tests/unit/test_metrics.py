@@ -4,6 +4,7 @@ import pytest
 from kinoray.metrics import (
     accuracy_interval,
     average_precision,
+    average_precisions,
     calibration_error,
     class_accuracies,
     classification_metrics,
@@ -11,6 +12,8 @@ from kinoray.metrics import (
     mean_average_precision,
     mean_average_precision_of_videos,
     mean_class_accuracy,
+    merit,
+    multi_label_metrics,
     ranked,
     top_k_accuracy,
 )
@@ -75,6 +78,25 @@ def test_mean_average_precision_leaves_out_what_has_no_positives():
     assert mean_average_precision(scores, targets) == 1.0
     videos = mean_average_precision_of_videos(scores, targets)
     assert videos == pytest.approx((1 + (1 + 2 / 3) / 2) / 2)
+
+
+def test_metrics_of_several_labels():
+    scores = np.array([[0.9, 0.1, 0.3], [0.2, 0.4, 0.8], [0.6, 0.5, 0.1]])
+    targets = np.array([[True, True, False], [True, True, False], [False, False, False]])
+    metrics = multi_label_metrics(scores, targets)
+    assert metrics["top1"] == 0.5
+    first, second = average_precisions(scores, targets)[:2]
+    assert (first, second) == (pytest.approx((1 + 2 / 3) / 2), pytest.approx((1 / 2 + 2 / 3) / 2))
+    assert metrics["mean_average_precision"] == pytest.approx((first + second) / 2)
+    of_videos = [(1 + 2 / 3) / 2, (1 / 2 + 2 / 3) / 2]
+    assert metrics["mmit_mean_average_precision"] == pytest.approx(np.mean(of_videos))
+
+
+def test_less_loss_has_more_merit():
+    assert merit("loss", 0.5) > merit("loss", 0.6)
+    assert merit("calibration_error", 0.0) > merit("calibration_error", 0.1)
+    assert merit("top1", 0.6) > merit("top1", 0.5)
+    assert merit("loss", float("nan")) == merit("top1", float("nan")) < merit("loss", 1e30)
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy():

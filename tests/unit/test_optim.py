@@ -165,3 +165,9 @@ def test_frozen_parameters_are_in_no_group():
 def test_match_is_a_regular_expression():
     with pytest.raises(ValidationError, match=r"got 'layer\(', no regular expression"):
         SGDConfig(lr=0.1, groups=[{"match": "layer("}])
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(64, 0.1), (16, 0.025), (96, 0.15)])
+def test_the_rate_is_scaled_to_the_batch(batch_size, expected):
+    assert SGDConfig(lr=0.1, base_batch_size=64).scaled_lr(batch_size) == pytest.approx(expected)
+    assert SGDConfig(lr=0.1).scaled_lr(batch_size) == 0.1

@@ -84,7 +84,7 @@ def test_every_problem_is_told_with_what_set_it(file):
 
 
 def test_top5_cannot_be_watched_among_five_classes(file):
-    told = "evaluation.monitor, got top5 with 5 classes; it should be top1 or mean_class_accuracy"
+    told = "evaluation.monitor, got top5 with 5 classes; it should be one of top1, mean_class_accuracy, calibration_"
     assert told in refusal(Recipe.load, file, ["evaluation.monitor=top5", "model.num_classes=5"])
     assert Recipe.load(file, ["evaluation.monitor=top5", "model.num_classes=6"]).evaluation.monitor == "top5"
 
@@ -187,3 +187,10 @@ def test_only_a_picked_model_imports_torch(file, tmp_path):
 
     assert loaded("model={kind: own_net:OwnNet, num_classes: 3}") == []
     assert loaded() == ["torch"]
+
+
+def test_the_learning_rate_is_that_of_the_batch(recipe):
+    scaled = recipe.replace({"optimizer.base_batch_size": 32, "data.train.batch_size": 8})
+    assert (recipe.scaled_lr, scaled.scaled_lr) == (0.1, pytest.approx(0.025))
+    for epoch in (0, 5.5, 19):
+        assert scaled.lr(epoch) == pytest.approx(recipe.lr(epoch) / 4)

@@ -9,6 +9,7 @@ from kinoray.errors import KinorayError
 from kinoray.site import Site
 
 SITE_PREFIX = "site."
+SWEEP_PREFIX = "sweep."
 
 
 def job_parser(description: str) -> argparse.ArgumentParser:
@@ -28,7 +29,12 @@ def job_parser(description: str) -> argparse.ArgumentParser:
 
 def recipe_overrides(assignments: Sequence[str]) -> list[str]:
     """Those of ``--set`` that mean the recipe."""
-    return [assignment for assignment in assignments if not assignment.startswith(SITE_PREFIX)]
+    return [assignment for assignment in assignments if not assignment.startswith((SITE_PREFIX, SWEEP_PREFIX))]
+
+
+def sweep_overrides(assignments: Sequence[str]) -> list[str]:
+    """Those of ``--set`` that mean the sweep, without saying so."""
+    return [text.removeprefix(SWEEP_PREFIX) for text in assignments if text.startswith(SWEEP_PREFIX)]
 
 
 def load_site(arguments: argparse.Namespace) -> Site:

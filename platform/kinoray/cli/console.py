@@ -18,7 +18,7 @@ from rich.text import Text
 from kinoray.data.config import Dataset
 from kinoray.recipe import Recipe
 from kinoray.train.checkpoint import Checkpoint
-from kinoray.train.events import EpochDone, Evaluation, Event, Finished, Started, StepsDone
+from kinoray.train.events import EpochDone, Event, Finished, Started, StepsDone
 
 LOG_WIDTH = 1_000
 PLAIN_LINE_SECONDS = 30
@@ -37,14 +37,18 @@ def make_console() -> Console:
 
 
 def announce(console: Console, recipe: Recipe, dataset: Dataset, allocation: str, *, run_name: str) -> None:
-    """Say in one line what will run."""
+    """Say in one line what will run, and what will take its time."""
     num_val = dataset.val.num_videos if dataset.val else 0
+    base = recipe.optimizer.base_batch_size
+    scaled = f", lr {recipe.scaled_lr:.3g} ({recipe.optimizer.lr:g} at a batch of {base})" if base is not None else ""
     what = (
         f"{recipe.model.kind} on {dataset.train.num_videos:,} train + {num_val:,} val videos of "
         f"{_count(len(dataset.classes), 'class', 'classes')}, {_count(recipe.training.epochs, 'epoch')}, global batch "
-        f"{recipe.data.train.batch_size}, seed {recipe.seed}; {allocation}"
+        f"{recipe.data.train.batch_size}{scaled}, seed {recipe.seed}; {allocation}"
     )
     console.print(Text.assemble((run_name, "bold"), ": ", what))
+    if recipe.training.compile is not None:
+        console.print("training.compile: the first steps and the first evaluation wait for the compiler")
 
 
 class TrainingConsole:
@@ -86,6 +90,7 @@ class TrainingConsole:
                 self._on_epoch(event)
             case Finished():
                 self.probe = event.probe
+                self._on_finish(event)
 
     @property
     def videos_per_second(self) -> float:
@@ -113,17 +118,17 @@ class TrainingConsole:
             best: its summary; it may be older than what this process has seen.
             places: more rows, such as where MLflow shows the run.
         """
-        rows = [(f"val/{name}", _figure(name, figure)) for name, figure in best.metrics.items()]
+        rows = [(f"val/{name}", shown(name, figure)) for name, figure in best.metrics.items()]
         if best.metrics and self.started is not None:
             rows.append(("best epoch", f"{best.progress.epoch + 1} of {self.started.num_epochs}"))
-        rows += _probe_rows(self.probe)
+        rows += probe_rows(self.probe)
         if self.epochs:
             rows.append(("training speed", f"{self.videos_per_second:.1f} videos/s"))
             rows.append(("waiting for data", f"{self.data_wait_fraction:.0%} of the training time"))
-        rows.append(("wall time", _duration(time.monotonic() - self._begin)))
+        rows.append(("wall time", duration(time.monotonic() - self._begin)))
         if self._bad:
             rows.append(("unreadable videos", str(len(self._bad))))
-        self.console.print(_table("done", [*rows, ("checkpoint", place), *places]))
+        self.console.print(closing_table("done", [*rows, ("checkpoint", place), *places]))
 
     def _on_start(self, event: Started) -> None:
         self.started = event
@@ -133,9 +138,11 @@ class TrainingConsole:
         self.console.print(
             f"{_count(event.num_workers, 'worker')} on {event.device}: {event.num_parameters:,} parameters, "
             f"{_count(event.num_epochs, 'epoch')} x {_count(event.steps_per_epoch, 'step')}{begin and ', '}{begin}; "
-            f"started after {_duration(time.monotonic() - self._begin)}",
+            f"started after {duration(time.monotonic() - self._begin)}",
             markup=False,
         )
+        if event.weights:
+            self.console.print(Text(event.weights.splitlines()[0]))
         self._progress.reset(self._task, total=event.num_epochs * event.steps_per_epoch)
         self._progress.update(
             self._task,
@@ -162,13 +169,18 @@ class TrainingConsole:
         line = f"epoch {event.epoch + 1:>{len(str(num_epochs))}}/{num_epochs}  loss {event.train_loss:.3f}"
         if event.evaluation is not None:
             metrics = event.evaluation.metrics
-            shown = [name for name in (self.monitor, "loss") if name in metrics]
-            line += "".join(f"  val/{name} {_figure(name, metrics[name])}" for name in shown)
+            told = [name for name in dict.fromkeys((self.monitor, "loss")) if name in metrics]
+            line += "".join(f"  val/{name} {shown(name, metrics[name])}" for name in told)
         line += f"  {event.videos_per_second:.0f} videos/s  data wait {event.data_wait_fraction:.0%}"
         self.console.print(Text.assemble(line, ("  best" if event.is_best else "", "bold green")))
         self._last_line = time.monotonic()
         self._show_bad(event)
         self._advise(event)
+
+    def _on_finish(self, event: Finished) -> None:
+        if event.stopped:
+            after = f" after epoch {max(self.epochs) + 1}" if self.epochs else " before its first epoch here"
+            self.console.print(Text.assemble((f"stopped{after}: ", "yellow"), event.stopped))
 
     def _show_bad(self, event: EpochDone) -> None:
         """Tell of bad videos once, not every epoch."""
@@ -229,21 +241,8 @@ def data_advice(epoch: EpochDone, decode_cpus: float) -> str:
     return found + "so reading is slow, not decoding: keep the videos nearer, or in shards (jobs/prepare.py)"
 
 
-def show_evaluation(
-    console: Console, evaluation: Evaluation, *, probe: Mapping[str, float], places: Sequence[tuple[str, str]]
-) -> None:
-    """Print the table of an evaluation."""
-    rows = [(name, _figure(name, figure)) for name, figure in evaluation.metrics.items()]
-    rows += _probe_rows(probe)
-    rows.append(("videos", f"{evaluation.num_videos:,}"))
-    if evaluation.bad_videos:
-        first = evaluation.bad_videos[0].error
-        rows.append(("unreadable videos", f"{len(evaluation.bad_videos)}, the first: {first}"))
-    rows.append(("wall time", _duration(evaluation.seconds)))
-    console.print(_table("evaluated", [*rows, *places]))
-
-
-def _table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
+def closing_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
+    """Names and values, a row each."""
     table = Table(title=title, box=box.ROUNDED, show_header=False, title_justify="left", title_style="bold")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -252,7 +251,8 @@ def _table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
-def _probe_rows(probe: Mapping[str, float]) -> list[tuple[str, str]]:
+def probe_rows(probe: Mapping[str, float]) -> list[tuple[str, str]]:
+    """What a closing table says of the temporal probe."""
     return [(f"temporal probe, {name.replace('_', ' ')}", f"{accuracy:.3f}") for name, accuracy in probe.items()]
 
 
@@ -260,11 +260,13 @@ def _count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _figure(name: str, value: float) -> str:
+def shown(name: str, value: float) -> str:
+    """A metric, to as many places as it is worth."""
     return f"{value:.4f}" if name == "loss" else f"{value:.3f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Hours, minutes, seconds; of more than a minute only two of them."""
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,6 +1,7 @@
 """Tables of kinds: a word in a recipe picks a configuration class, which is imported only then."""
 
 import re
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -43,7 +44,8 @@ class KindTable:
     @property
     def choices(self) -> str:
         """What a ``kind`` may say, as it reads in messages."""
-        return f"one of {', '.join(sorted(self.kinds))}; or package.module:Class for your own"
+        own = "package.module:Class for your own"
+        return f"one of {', '.join(sorted(self.kinds))}; or {own}" if self.kinds else own
 
     def pick(self, kind: str) -> type[KindConfig]:
         """Import and return the class behind a word.
@@ -57,8 +59,11 @@ class KindTable:
         module_name, _, class_name = target.partition(":")
         try:
             module = import_module(module_name)
-        except ImportError as error:
-            raise _kind_error("import", f"'{target}' cannot be imported: {error}; is it on PYTHONPATH?") from error
+        except ModuleNotFoundError as error:
+            why = f"{error}; set PYTHONPATH or site.packages"
+            raise _kind_error("import", f"'{target}' cannot be imported: {why}") from error
+        except (Exception, SystemExit) as error:
+            raise _kind_error("import", f"'{target}' cannot be imported: {failure(error)}") from error
         picked = getattr(module, class_name, None)
         if picked is None:
             near = did_you_mean(class_name, vars(module))
@@ -101,6 +106,15 @@ class KindTable:
             self.validate,
             serialization=core_schema.plain_serializer_function_ser_schema(_dump, info_arg=True),
         )
+
+
+def failure(error: BaseException) -> str:
+    """What code of the user's raised, and where."""
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError):  # which names its line itself
+        return told
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{told} ({last.filename}, line {last.lineno})"
 
 
 def _kind_error(sort: str, message: str) -> PydanticCustomError:

@@ -57,6 +57,11 @@ def describe(config: Config, origins: Mapping[str, str]) -> str:
     return "".join(f"{line}\n" for line in told)
 
 
+def inline(value: object) -> str:
+    """A value on one line, as ``--set`` takes it."""
+    return _inline(_plain(value))
+
+
 def _plain(value: object) -> Any:
     """Configurations as dictionaries of the fields they have, whatever class their place was declared with."""
     if isinstance(value, Config):

@@ -1,4 +1,7 @@
-"""MMAction2's lists: a line per video, ``path label``, or per folder of frames, ``folder [start] frames label``."""
+"""MMAction2's lists: a line per video, ``path label``, or per folder of frames, ``folder [start] frames label``.
+
+A line may end with several labels, which are indices then: ``path 1 5 7``.
+"""
 
 import re
 from collections.abc import Sequence
@@ -9,8 +12,6 @@ from pydantic import Field
 
 from kinoray.data.annotations import AnnotationSource, Lines, frame_columns
 from kinoray.data.sources import indices_or_names, rooted
-
-SEVERAL_LABELS = "a line has one label: lists with several labels of a video are not supported yet"
 
 
 class ListSource(AnnotationSource):
@@ -33,16 +34,26 @@ class ListSource(AnnotationSource):
             what: a line holds, for messages.
             example: of a line, fields with spaces between them, for messages.
 
+        Returns:
+            Name of a field -> strings; ``label`` are names or indices or, as soon as one line has several, lists of
+            indices.
+
         Raises:
-            DataError: a line is not as it should be, or has more than one label.
+            DataError: a line is not as it should be.
         """
         gap = r"\s+" if self.delimiter is None else rf"\s*{re.escape(self.delimiter)}\s*"
-        groups = [r"(?P<path>.*\S)", *(rf"(?P<{name}>\d+)" for name in numbers), r"(?P<label>\S.*)"]
-        fields = lines.fields(gap.join(groups), what, (self.delimiter or " ").join(example.split()))
+        middle = [rf"(?P<{name}>\d+)" for name in numbers]
+        shown = (self.delimiter or " ").join(example.split())
+        fields = lines.fields(gap.join([r"(?P<path>.*\S)", *middle, r"(?P<label>\S.*)"]), what, shown)
         has_index = pc.match_substring_regex(fields["label"], r"^\d+$")
         has_more = pc.match_substring_regex(fields["path"], rf"{gap}\d+$")
-        lines.check(pc.invert(pc.and_(has_index, has_more)), what, SEVERAL_LABELS)
-        return fields
+        if not pc.any(pc.and_(has_index, has_more)).as_py():
+            return fields | {"label": indices_or_names(fields["label"])}
+        index = r"\d{1,18}"  # what an int64 holds
+        indices = rf"(?P<label>{index}(?:{gap}{index})*)"
+        fields = lines.fields(gap.join([r"(?P<path>.*?\S)", *middle, indices]), f"{what}s as indices", shown)
+        several = pc.split_pattern_regex(fields["label"], gap)
+        return fields | {"label": several.cast(pa.list_(pa.int64()))}
 
 
 class VideoListSource(ListSource):
@@ -56,7 +67,7 @@ class VideoListSource(ListSource):
             {
                 "video_id": fields["path"],
                 "path": rooted(self.root, fields["path"]),
-                "label": indices_or_names(fields["label"]),
+                "label": fields["label"],
             }
         )
 
@@ -85,7 +96,7 @@ class FrameListSource(ListSource):
         columns = {
             "video_id": fields["path"],
             "path": rooted(self.root, fields["path"]),
-            "label": indices_or_names(fields["label"]),
+            "label": fields["label"],
             **frame_columns(len(num_frames), self.template, self.fps),
         }
         if self.with_offset:

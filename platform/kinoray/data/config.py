@@ -12,6 +12,7 @@ from kinoray.data.sources import AnySource, SourceConfig
 from kinoray.data.views import EvalView, TrainView, check_stackable, flip_indices
 from kinoray.errors import ConfigError, DataError
 from kinoray.transforms.kinds import AnyAugmentation
+from kinoray.video.open import Backend, check_backend
 
 ClassName = Annotated[str, Field(min_length=1)]
 
@@ -46,7 +47,8 @@ class Dataset:
 
     Attributes:
         classes: K names.
-        flip_labels: label -> label of the mirrored video; empty where mirroring changes none.
+        flip_labels: value of the training manifest's ``label`` -> that of the mirrored video; empty where mirroring
+            changes none.
     """
 
     train: Manifest
@@ -70,10 +72,14 @@ class DataConfig(Config):
     classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] | str | None = None
     """Class names, or a text file with one a line; None: those that the training source states, else derived from its
     labels."""
+    multi_label: bool = False
+    """Whether a video may have several labels, or none; every class is then scored on its own, by a sigmoid."""
     flip_labels: Mapping[str, str] = {}
     """Classes that a mirror turns into each other, e.g. ``{left: right, right: left}``."""
     max_bad_fraction: float = Field(0.01, ge=0, le=1)
     """Share of unreadable videos above which a job stops."""
+    reader: Backend = "pyav"
+    """What decodes video files: pyav; torchcodec, with the FFmpeg of the machine; nvdec, torchcodec on a GPU."""
 
     @model_validator(mode="after")
     def _val_names_its_videos(self) -> "DataConfig":
@@ -137,14 +143,16 @@ class DataConfig(Config):
         Raises:
             DataError: a list is unusable, or its classes do not fit the model.
             ConfigError: ``flip_labels`` names something that is no class.
+            ResourceError: the ``reader`` is not installed.
         """
+        check_backend(self.reader)
         names = self.class_names() or self.train.source.class_names()
         if names is not None and len(names) != num_classes:
             where = "data.classes" if self.classes is not None else f"train data {self.train.source.describe()}"
             raise DataError(
                 f"{where}: names {len(names)} classes, model.num_classes is {num_classes}; the two should be equal"
             )
-        train = load_manifest(self.train.source, names, split="train")
+        train = load_manifest(self.train.source, names, split="train", multi_label=self.multi_label)
         indices = tuple(str(index) for index in range(num_classes))
         if train.classes == indices[: len(train.classes)]:
             train = replace(train, classes=indices)  # the training videos need not show the last classes
@@ -156,11 +164,12 @@ class DataConfig(Config):
         classes = train.classes
         val = None
         if self.val is not None and self.val.source is not None:
-            val = load_manifest(self.val.source, classes, split="val")
+            val = load_manifest(self.val.source, classes, split="val", multi_label=self.multi_label)
         for manifest in (train, val):
             if manifest is not None:
                 check_files(manifest, self.max_bad_fraction)
-        return Dataset(train, val, classes, self.flip_map(classes))
+        train, flip_labels = train.mirrored(self.flip_map(classes))
+        return Dataset(train, val, classes, flip_labels)
 
     def class_names(self) -> tuple[str, ...] | None:
         """The class names that the recipe states, None where they are to be derived."""

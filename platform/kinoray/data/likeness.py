@@ -215,7 +215,7 @@ def _cells(scenes: Floats) -> Iterator[NDArray[np.int64]]:
     for start in range(0, num_videos, ROWS_AT_ONCE):
         chosen = slice(start, start + ROWS_AT_ONCE)
         nearest[chosen] = np.argpartition(-scenes[chosen] @ centres.T, CELLS_PER_VIDEO)[:, :CELLS_PER_VIDEO]
-    nearest = nearest.ravel()
-    order = np.argsort(nearest, kind="stable")
-    ends = np.searchsorted(nearest[order], np.arange(len(centres)), side="right")
+    cells = nearest.ravel()
+    order = np.argsort(cells, kind="stable")
+    ends = np.searchsorted(cells[order], np.arange(len(centres)), side="right")
     yield from np.split(order // CELLS_PER_VIDEO, ends[:-1])

@@ -6,10 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from kinoray.data.rows import MANIFEST_SCHEMA, with_reading_columns
+from kinoray.data.labels import (
+    LabelSets,
+    derived_classes,
+    distinct_sets,
+    label_indices,
+    label_lists,
+    mirrored_sets,
+    multi_hot,
+    single_labels,
+)
+from kinoray.data.rows import GROUP, MANIFEST_SCHEMA, with_reading_columns
 from kinoray.data.sources import SourceConfig
 from kinoray.errors import DataError
 from kinoray.video.shards import shard_of
@@ -22,17 +34,19 @@ class Manifest:
     """The videos of one split.
 
     Attributes:
-        table: rows of ``MANIFEST_SCHEMA``; every label is in 0..K-1. Those of ``READING_COLUMNS`` that the source has
-            follow.
+        table: rows of ``MANIFEST_SCHEMA``; every label is in 0..K-1. Those of ``READING_COLUMNS``, and ``GROUP``, that
+            the source has follow.
         classes: K names; index = label.
         split: ``train``, ``val`` or ``test``.
         source: what it was read from, in words.
+        label_sets: where videos have several labels: what the column ``label`` counts, instead of classes.
     """
 
     table: pa.Table
     classes: tuple[str, ...]
     split: str
     source: str
+    label_sets: LabelSets | None = None
 
     @property
     def where(self) -> str:
@@ -48,7 +62,41 @@ class Manifest:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, MANIFEST_SCHEMA) as writer:
             writer.write_table(self.table.select(MANIFEST_SCHEMA.names).combine_chunks())
-        return hashlib.sha256(sink.getvalue()).hexdigest()[:12]
+        content = hashlib.sha256(sink.getvalue())
+        if self.label_sets is not None:
+            used = {label: self.label_sets[label] for label in sorted(set(self.table["label"].to_pylist()))}
+            content.update(repr(used).encode())
+        return content.hexdigest()[:12]
+
+    def targets(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """``(N,)`` values of the column ``label`` -> ``(N, K)``: which classes they stand for."""
+        if self.label_sets is None:
+            return np.equal.outer(labels, np.arange(len(self.classes)))
+        return multi_hot(self.label_sets, labels.tolist(), len(self.classes))
+
+    def label_names(self) -> pa.Array:
+        """What each value of the column ``label`` stands for: a class name, or a list of them."""
+        if self.label_sets is None:
+            return pa.array(self.classes, pa.string())
+        return pa.array([[self.classes[label] for label in own] for own in self.label_sets], pa.list_(pa.string()))
+
+    def groups(self) -> pa.Array | None:
+        """Of each video the name of what it was cut from, or null; None where the source tells none."""
+        return self.table[GROUP.name].combine_chunks() if GROUP.name in self.table.column_names else None
+
+    def mirrored(self, flip_labels: Sequence[int]) -> tuple["Manifest", tuple[int, ...]]:
+        """What a mirror makes of the column ``label``.
+
+        Args:
+            flip_labels: class -> class of the mirrored video.
+
+        Returns:
+            The manifest, which knows the label sets of mirrored videos as well, and label -> label of the mirrored one.
+        """
+        if self.label_sets is None or not flip_labels:
+            return self, tuple(flip_labels)
+        label_sets, flip_sets = mirrored_sets(self.label_sets, flip_labels)
+        return replace(self, label_sets=label_sets), flip_sets
 
     def absolute(self) -> "Manifest":
         """The same with absolute paths: readers on other nodes, or in other folders, find the same files."""
@@ -66,13 +114,16 @@ def absolute(paths: pa.ChunkedArray) -> pa.Array:
     return pa.array([path if "://" in path else str(Path(path).absolute()) for path in paths.to_pylist()], pa.string())
 
 
-def load_manifest(source: SourceConfig, classes: Sequence[str] | None, *, split: str) -> Manifest:
+def load_manifest(
+    source: SourceConfig, classes: Sequence[str] | None, *, split: str, multi_label: bool = False
+) -> Manifest:
     """Read a source and check it.
 
     Args:
         source: where the videos are listed.
         classes: the K class names; None derives them: sorted names, or indices up to the largest.
         split: name of the split, for messages.
+        multi_label: whether a video may have several labels, or none.
 
     Raises:
         DataError: nothing is listed, an id is missing or listed twice, a label is no class, or a segment has no length.
@@ -81,20 +132,22 @@ def load_manifest(source: SourceConfig, classes: Sequence[str] | None, *, split:
     where = f"{split} data {source.describe()}"
     if listing.num_rows == 0:
         raise DataError(f"{where}: lists no video; check its path and its where/where_not conditions")
-    names = tuple(classes) if classes is not None else _derived_classes(listing["label"], where)
+    names, labels, label_sets = _labels(listing, classes, where, multi_label=multi_label)
     columns = {
         "video_id": listing["video_id"].cast(pa.string()),
         "path": listing["path"],
-        "label": _label_indices(listing, names, where),
+        "label": labels,
     }
     for name in ("start_seconds", "end_seconds"):
         present = name in listing.column_names
         columns[name] = listing[name] if present else pa.nulls(listing.num_rows, pa.float64())
     table = pa.table(columns, schema=MANIFEST_SCHEMA)
     table = with_reading_columns(table, listing)
-    _check_ids(table["video_id"], where)
+    if GROUP.name in listing.column_names:
+        table = table.append_column(GROUP, listing[GROUP.name].cast(GROUP.type))
+    check_ids(table["video_id"], where)
     _check_segments(table, where)
-    return Manifest(table, names, split, source.describe())
+    return Manifest(table, names, split, source.describe(), label_sets)
 
 
 def read_classes(path: str) -> tuple[str, ...]:
@@ -141,42 +194,24 @@ def check_files(manifest: Manifest, max_missing_fraction: float) -> None:
         )
 
 
-def _derived_classes(labels: pa.ChunkedArray, where: str) -> tuple[str, ...]:
-    if labels.null_count == len(labels):
-        raise DataError(f"{where}: no row has a label; each row needs a class name or index")
-    if pa.types.is_integer(labels.type):
-        return tuple(str(index) for index in range(pc.max(labels).as_py() + 1))
-    return tuple(sorted({str(name) for name in labels.to_pylist() if name is not None}))
+def _labels(
+    listing: pa.Table, classes: Sequence[str] | None, where: str, *, multi_label: bool
+) -> tuple[tuple[str, ...], pa.ChunkedArray | pa.Array, LabelSets | None]:
+    """Class names, the column ``label``, and the label sets it counts where videos have several labels."""
+    written = listing["label"]
+    if not multi_label:
+        written = single_labels(written, where, lambda number: _row(listing, number))
+        names = tuple(classes) if classes is not None else derived_classes(written, where)
+        return names, label_indices(written, names, where, lambda number: _row(listing, number)), None
+    values, rows = label_lists(written, where, lambda number: _row(listing, number))
+    names = tuple(classes) if classes is not None else derived_classes(values, where)
+    indices = label_indices(values, names, where, lambda number: _row(listing, int(rows[number])))
+    label_sets, labels = distinct_sets(np.asarray(indices), rows, listing.num_rows)
+    return names, pa.array(labels, pa.int64()), label_sets
 
 
-def _label_indices(listing: pa.Table, classes: tuple[str, ...], where: str) -> pa.ChunkedArray:
-    labels = listing["label"]
-    is_integer = pa.types.is_integer(labels.type)
-    if not (is_integer or pa.types.is_string(labels.type) or pa.types.is_null(labels.type)):
-        raise DataError(f"{where}: labels, got {labels.type}; they are class names or whole numbers")
-    # Where classes are called "7" or "12", numbers are names: digits alone do not tell which is meant.
-    are_named = any(name.isdecimal() and name != str(index) for index, name in enumerate(classes))
-    if is_integer and not are_named:
-        indices = labels.cast(pa.int64())
-        within = pc.and_(pc.greater_equal(indices, 0), pc.less(indices, len(classes)))
-        expected = f"labels are 0..{len(classes) - 1}"
-    else:
-        indices = pc.index_in(labels.cast(pa.string()), value_set=pa.array(classes, pa.string())).cast(pa.int64())
-        within = pc.is_valid(indices)
-        shown = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
-        expected = f"the {len(classes)} classes are {shown}"
-    bad = pc.invert(pc.fill_null(within, fill_value=False))
-    if num_bad := pc.sum(bad).as_py():
-        first = pc.index(bad, value=True).as_py()
-        got = labels[first].as_py()
-        raise DataError(
-            f"{where}: {_row(listing, first)} has {'no label' if got is None else f'label {got!r}'}, "
-            f"{num_bad} such row(s) in all; {expected}"
-        )
-    return indices
-
-
-def _check_ids(ids: pa.ChunkedArray, where: str) -> None:
+def check_ids(ids: pa.ChunkedArray, where: str) -> None:
+    """Raise a DataError where a row has no id, or that of another one."""
     if ids.null_count:
         raise DataError(
             f"{where}: {ids.null_count} row(s) have no video_id; give each row its own, or leave the column out"

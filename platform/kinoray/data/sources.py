@@ -15,7 +15,7 @@ from pyarrow import csv, json, parquet
 from pydantic import BeforeValidator, Field
 
 from kinoray.config.kinds import KindConfig, KindTable
-from kinoray.data.rows import READING_COLUMNS
+from kinoray.data.rows import GROUP, READING_COLUMNS
 from kinoray.errors import DataError, DecodeError
 from kinoray.video.files import open_video_file
 
@@ -30,9 +30,10 @@ class SourceConfig(KindConfig):
 
     @abstractmethod
     def read(self) -> pa.Table:
-        """Columns ``video_id path label start_seconds end_seconds``; ``label`` holds names (string) or indices.
+        """Columns ``video_id path label start_seconds end_seconds``.
 
-        Any of ``READING_COLUMNS`` may follow.
+        ``label`` holds names (string) or indices, or lists of them where videos have several labels. Any of
+        ``READING_COLUMNS`` and ``GROUP`` may follow.
 
         Raises:
             DataError: the list is missing, unreadable, empty, or lacks a column.
@@ -61,6 +62,9 @@ class ManifestSource(SourceConfig):
     """Folder or URI that relative video paths start from; default: the manifest's own folder."""
     path_column: str = "path"
     label_column: str = "label"
+    """Names or indices. With ``data.multi_label``, several with ``;`` between them, or lists (Parquet, JSON lines)."""
+    group_column: str = GROUP.name
+    """What a video was cut from, as names or numbers; may be missing."""
     where: Mapping[str, tuple[Scalar, ...]] = {}
     """Keep only rows whose column holds one of the values, e.g. ``{fold: [1, 2]}``."""
     where_not: Mapping[str, tuple[Scalar, ...]] = {}
@@ -72,7 +76,7 @@ class ManifestSource(SourceConfig):
         return f"{self.path} ({', '.join(conditions)})" if conditions else self.path
 
     def read(self) -> pa.Table:
-        texts = dict.fromkeys(("video_id", self.path_column, self.label_column), pa.string())
+        texts = dict.fromkeys(("video_id", self.path_column, self.label_column, self.group_column), pa.string())
         table = read_table(self.path, texts | dict.fromkeys(SEGMENT_COLUMNS, pa.float64()))
         for column, values in self.where.items():
             table = table.filter(_is_in(table, column, values, self.path))
@@ -91,6 +95,8 @@ class ManifestSource(SourceConfig):
         for field in READING_COLUMNS:
             if field.name in table.column_names:
                 columns[field.name] = _column(table, field.name, self.path, field.type)
+        if self.group_column in table.column_names or self.group_column != GROUP.name:
+            columns[GROUP.name] = _column(table, self.group_column, self.path, GROUP.type)
         if "video_id" in table.column_names:
             columns["video_id"] = _column(table, "video_id", self.path, pa.string())
         else:

@@ -4,11 +4,17 @@ Shape legend of the whole project: N videos, M views of a video (clips x crops),
 K classes, L tokens, D width.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from kinoray.models.weights import KeyRules, WeightsReport
 
 
 class Normalize(nn.Module):
@@ -39,11 +45,15 @@ class Recognizer(nn.Module, ABC):
         num_classes: K.
         mean: per channel, grey levels.
         std: per channel, grey levels.
+
+    Attributes:
+        weights_report: what became of the weights that it was started from, None for a random start.
     """
 
     def __init__(self, *, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.weights_report: WeightsReport | None = None
         self.normalize = Normalize(mean, std)
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -51,6 +61,15 @@ class Recognizer(nn.Module, ABC):
         n, m = clips.shape[:2]
         features = self.forward_features(self.normalize(clips.flatten(0, 1)))
         return self.forward_head(features).reshape(n, m, self.num_classes)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; parts of which no parameter is trained stay in evaluation."""
+        super().train(mode)
+        for module in self.modules() if mode else ():
+            trained = [parameter.requires_grad for parameter in module.parameters()]
+            if trained and not any(trained):
+                module.eval()
+        return self
 
     @abstractmethod
     def forward_features(self, clips: Tensor) -> Tensor:
@@ -70,3 +89,7 @@ class Recognizer(nn.Module, ABC):
         What is in no stage and not in the head (tokens, positions) counts as before the first.
         """
         return ()
+
+    def key_rules(self) -> Mapping[str, KeyRules]:
+        """Project -> the rules that turn the keys of its checkpoints into this module's, see ``weights.py``."""
+        return {}

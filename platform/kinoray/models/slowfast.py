@@ -4,17 +4,21 @@ Source: arXiv 1812.03982. Numbers compared with ResNet3dSlowFast and SlowFastHea
 connections are bare convolutions (the paper's own code adds batch norm and ReLU).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from kinoray.errors import ConfigError
 from kinoray.models.base import Recognizer
+from kinoray.models.inflation import Inflation
 from kinoray.models.kinds import ModelConfig
 from kinoray.models.layers.classifier import classifier
-from kinoray.models.layers.resnet3d import Depth, ResNet3d, init_resnet3d
+from kinoray.models.layers.resnet3d import Depth, ResNet3d, init_resnet3d, rules_from_resnet2d
+from kinoray.models.pretrained import load_pretrained, source_for
+from kinoray.models.weights import KeyRules
 
 MMACTION2_KEYS = (
     (r"^backbone\.slow_path\.conv1_lateral\.conv\.", "backbone.laterals.0."),
@@ -155,6 +159,9 @@ class SlowFast(Recognizer):
     def head(self) -> nn.Module:
         return self.fc
 
+    def key_rules(self) -> Mapping[str, KeyRules]:
+        return {"MMAction2": MMACTION2_KEYS, "torchvision": rules_from_resnet2d("backbone.slow")}
+
     def parts_by_depth(self) -> list[list[nn.Module]]:
         return self.backbone.parts_by_depth()
 
@@ -177,6 +184,11 @@ class SlowFastConfig(ModelConfig):
     """Channels of the slow pathway's stem; 64 in the published networks."""
     dropout: float = Field(0.5, ge=0, lt=1)
     """Share of the averaged features dropped in training."""
+    pretrained: str | None = None
+    """Weights to start from: torchvision's of the 2D network of that depth, as IMAGENET1K_V1, for the slow pathway; a
+    file or a URL; none is a random start."""
+    inflation: Inflation = "mean"
+    """How the kernels of a 2D network reach over time: repeated (mean), or on the middle frame alone (center)."""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -184,10 +196,14 @@ class SlowFastConfig(ModelConfig):
             raise ValueError(f"fusion_kernel: even, got {self.fusion_kernel}; an odd one has a middle frame")
         if self.width % self.channel_ratio:
             raise ValueError(f"channel_ratio: does not divide width {self.width}, got {self.channel_ratio}; try 8")
+        try:
+            self._source()
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         return self
 
     def build(self) -> SlowFast:
-        return SlowFast(
+        model = SlowFast(
             num_classes=self.num_classes,
             mean=self.mean,
             std=self.std,
@@ -199,6 +215,11 @@ class SlowFastConfig(ModelConfig):
             width=self.width,
             dropout=self.dropout,
         )
+        load_pretrained(model, self._source(), self.inflation)
+        return model
+
+    def _source(self) -> str | None:
+        return source_for(self.pretrained, f"resnet{self.depth}")
 
 
 def slowfast_r50_4x16(num_classes: int = 400) -> SlowFast:

@@ -1,62 +1,77 @@
-"""Weights from files and from other networks: read safely, renamed by rules, checked key by key."""
+"""Weights of other networks given to a recognizer: renamed by rules, made to fit, checked key by key, and told of."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import TypeGuard
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
-from torch import Tensor
+from torch import Size, Tensor
 
 from kinoray.errors import CheckpointError
 from kinoray.models.base import Recognizer
+from kinoray.models.inflation import Inflation, fit_kernel
 
 KeyRules = Sequence[tuple[str, str]]
 """(regular expression, replacement), each applied in turn to every key."""
 
+MIN_TRUNK_FRACTION = 0.5
+"""Of the trunk's parameters that a warm start must find; with less it is another network's file."""
+# Files older than PyTorch 0.4.1 lack these counters of batch norms; no output depends on them.
+_COUNTER = ".num_batches_tracked"
+
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What became of a state dict.
+    """What became of weights that a recognizer was given.
 
     Attributes:
-        num_loaded: tensors copied into the recognizer.
-        skipped: keys of the head, which belongs to another label set; empty where it was loaded too.
+        where: what they come from.
+        names: the project whose names the file uses; empty where they are the recognizer's own.
+        loaded: the recognizer's tensors that were copied as they are.
+        adapted: those that were made to fit: 2D kernels inflated, colours averaged for other channels.
+        fresh: those that keep their random start, and why.
+        unused: the file's keys that have no place in the recognizer.
     """
 
-    num_loaded: int
-    skipped: tuple[str, ...]
+    where: str
+    names: str
+    loaded: tuple[str, ...]
+    adapted: tuple[str, ...]
+    fresh: Mapping[str, str]
+    unused: tuple[str, ...]
+
+    def line(self) -> str:
+        """The counts."""
+        counts = [f"{len(self.loaded)} tensors loaded"]
+        counts += [f"{len(self.adapted)} adapted"] * bool(self.adapted)
+        counts += [f"{len(self.fresh)} fresh"] * bool(self.fresh)
+        counts += [f"{len(self.unused)} of the file unused"] * bool(self.unused)
+        return f"{self.where}: {', '.join(counts)}" + (f" ({self.names}'s names)" if self.names else "")
+
+    def text(self) -> str:
+        """The counts, and below them every name."""
+        lists: dict[str, Iterable[str]] = {
+            "loaded": self.loaded,
+            "adapted": self.adapted,
+            "fresh": [f"{name}  ({why})" for name, why in self.fresh.items()],
+            "unused": self.unused,
+        }
+        parts = ["\n".join((f"{title}:", *(f"  {name}" for name in names))) for title, names in lists.items() if names]
+        return "\n\n".join([self.line(), *parts])
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a ``.safetensors``, ``.pth`` or ``.pt`` file without running anything in it.
+@dataclass(frozen=True)
+class _Match:
+    """A state dict laid beside a recognizer's.
 
-    A ``.pth`` holds the state dict or ``{"state_dict": ...}``; the ``module.`` of a data-parallel wrapper is dropped.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, of another type, needs code to be run, or holds no state dict.
+    Attributes:
+        names: the project whose rules were used, empty for none.
+        origins: the recognizer's key -> the file's, where both have one.
+        unused: the file's keys that lead nowhere.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give the path of a .safetensors, .pth or .pt file")
-    if path.suffix == ".safetensors":
-        content = _read_safetensors(path)
-    elif path.suffix in {".pth", ".pt"}:
-        content = _read_torch(path)
-    else:
-        raise CheckpointError(f"{path}: unknown file type, got {path.suffix!r}; one of .safetensors, .pth, .pt")
-    if isinstance(content, Mapping) and "state_dict" in content:
-        content = content["state_dict"]
-    if not _is_state_dict(content):
-        raise CheckpointError(
-            f"{path}: holds no state dict, got {_describe(content)}; save model.state_dict() or {{'state_dict': ...}}"
-        )
-    wrapped = all(key.startswith("module.") for key in content)
-    return {key.removeprefix("module.") if wrapped else key: value for key, value in content.items()}
+
+    names: str
+    origins: dict[str, str]
+    unused: tuple[str, ...]
 
 
 def rename_keys(state_dict: Mapping[str, Tensor], rules: KeyRules) -> dict[str, Tensor]:
@@ -65,17 +80,7 @@ def rename_keys(state_dict: Mapping[str, Tensor], rules: KeyRules) -> dict[str, 
     Raises:
         CheckpointError: two keys become one.
     """
-    renamed: dict[str, Tensor] = {}
-    origins: dict[str, str] = {}
-    for key, value in state_dict.items():
-        new_key = key
-        for pattern, replacement in rules:
-            new_key = re.sub(pattern, replacement, new_key)
-        if new_key in renamed:
-            raise CheckpointError(f"{key}: becomes {new_key}, as {origins[new_key]} does; keep one of the two")
-        renamed[new_key] = value
-        origins[new_key] = key
-    return renamed
+    return {new: state_dict[old] for new, old in _new_names(state_dict, rules).items()}
 
 
 def load_weights(model: Recognizer, state_dict: Mapping[str, Tensor], *, where: str) -> WeightsReport:
@@ -83,81 +88,125 @@ def load_weights(model: Recognizer, state_dict: Mapping[str, Tensor], *, where: 
 
     Args:
         model: changed in place, and only if everything fits.
-        state_dict: in the recognizer's own keys.
+        state_dict: in the recognizer's own keys, or in those of a project that it has rules for.
         where: what the weights come from, for messages.
 
     Raises:
         CheckpointError: keys are missing or unexpected, or shapes differ elsewhere than in the head's K.
     """
-    expected = model.state_dict()
+    expected, match = model.state_dict(), _best_match(model, state_dict)
+    given = {key: state_dict[old] for key, old in match.origins.items()}
     head = _head_keys(model)
-    reshaped = [key for key, value in state_dict.items() if key in expected and value.shape != expected[key].shape]
-    other_classes = [
-        key for key in reshaped if key in head and _differs_in_classes(state_dict[key], expected[key], model)
-    ]
-    skipped = head if other_classes else set()
-
+    reshaped = [key for key, value in given.items() if value.shape != expected[key].shape]
+    other_classes = [key for key in reshaped if key in head and _differs_in_classes(given[key], expected[key], model)]
     problems = {
-        # Files older than PyTorch 0.4.1 lack these counters; no output depends on them.
-        "missing": [k for k in expected if k not in state_dict and not k.endswith(".num_batches_tracked")],
-        "unexpected": [key for key in state_dict if key not in expected],
+        "missing": _missing(expected, given),
+        "unexpected": match.unused,
         "of another shape": [
-            f"{key} {_shape(state_dict[key])}, here {_shape(expected[key])}"
+            f"{key} {_shape(given[key].shape)}, here {_shape(expected[key].shape)}"
             for key in reshaped
             if key not in other_classes
         ],
     }
     if any(problems.values()):
-        found = "; ".join(f"{_count(keys)} {what}: {_first(keys)}" for what, keys in problems.items() if keys)
-        raise CheckpointError(
-            f"{where}: weights do not fit {type(model).__name__}, got {found}; "
-            "they belong to another family or size, or their keys follow another project's names"
-        )
-    kept = {key: value for key, value in state_dict.items() if key not in skipped}
+        raise CheckpointError(_misfit(f"{where}: weights do not fit", model, problems))
+    skipped = {key: "head of other classes" for key in given if other_classes and key in head}
+    kept = {key: value for key, value in given.items() if key not in skipped}
     model.load_state_dict(kept, strict=False)
-    return WeightsReport(num_loaded=len(kept), skipped=tuple(key for key in state_dict if key in skipped))
+    return WeightsReport(where, match.names, tuple(kept), (), skipped, ())
 
 
-def _read_safetensors(path: Path) -> object:
-    try:
-        return safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: damaged or unreadable, got {error}; copy or download it again") from error
+def warm_start(
+    model: Recognizer, state_dict: Mapping[str, Tensor], *, where: str, inflation: Inflation = "mean"
+) -> WeightsReport:
+    """Copy what there is for a recognizer, made to fit where rules lead there; the rest keeps its random start.
+
+    Args:
+        model: changed in place, and only if its trunk finds enough.
+        state_dict: in the recognizer's own keys, or in those of a project that it has rules for.
+        where: what the weights come from, for messages.
+        inflation: how 2D kernels become 3D.
+
+    Raises:
+        CheckpointError: less than half of the trunk's parameters are there.
+    """
+    expected, match = model.state_dict(), _best_match(model, state_dict)
+    kept: dict[str, Tensor] = {}
+    fresh: dict[str, str] = {}
+    for key, old in match.origins.items():
+        value, shape = state_dict[old], expected[key].shape
+        fitted = value if value.shape == shape else fit_kernel(value, shape, inflation)
+        if fitted is None:
+            fresh[key] = f"{_shape(value.shape)} in the file, {_shape(shape)} here"
+        else:
+            kept[key] = fitted
+    head = _head_keys(model)
+    if head & fresh.keys():
+        fresh |= dict.fromkeys(kept.keys() & head, "head of other classes")
+        kept = {key: value for key, value in kept.items() if key not in head}
+    missing = _missing(expected, match.origins)
+    trunk = {key: value.numel() for key, value in model.named_parameters() if key not in head}
+    found = sum(trunk[key] for key in kept if key in trunk) / max(sum(trunk.values()), 1)
+    if found < MIN_TRUNK_FRACTION:
+        reshaped = [f"{key} {why}" for key, why in fresh.items() if key not in head]
+        problems = {"missing": missing, "unexpected": match.unused, "of another shape": reshaped}
+        raise CheckpointError(_misfit(f"{where}: weights fit {found:.0%} of the trunk of", model, problems))
+    fresh |= dict.fromkeys(missing, "not in the file")
+    model.load_state_dict(kept, strict=False)
+    adapted = tuple(key for key, value in kept.items() if value is not state_dict[match.origins[key]])
+    loaded = tuple(key for key in kept if key not in adapted)
+    in_order = {key: fresh[key] for key in expected if key in fresh}
+    return WeightsReport(where, match.names, loaded, adapted, in_order, match.unused)
 
 
-def _read_torch(path: Path) -> object:
-    try:
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if unsafe is None:
-            raise CheckpointError(f"{path}: damaged or no PyTorch file; copy or download it again") from error
-        raise CheckpointError(
-            f"{path}: not read, because it holds more than tensors and would run code, got {unsafe[1]}; "
-            "save only its state_dict, best as .safetensors, where that code is trusted"
-        ) from error
-    except (OSError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path}: damaged or unreadable, got {error}; copy or download it again") from error
-    return content
+def _best_match(model: Recognizer, state_dict: Mapping[str, Tensor]) -> _Match:
+    """The recognizer's own names, or those of another project if more of them have a place."""
+    expected = model.state_dict()
+    matches = []
+    for names, rules in {"": (), **model.key_rules()}.items():
+        try:
+            renamed = _new_names(state_dict, rules)
+        except CheckpointError:
+            continue  # rules for other keys than these
+        origins = {key: renamed[key] for key in expected if key in renamed}
+        matches.append(_Match(names, origins, tuple(old for key, old in renamed.items() if key not in expected)))
+    return max(matches, key=lambda match: len(match.origins))
 
 
-def _is_state_dict(content: object) -> TypeGuard[Mapping[str, Tensor]]:
-    return (
-        isinstance(content, Mapping)
-        and len(content) > 0
-        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
-    )
+def _new_names(keys: Iterable[str], rules: KeyRules) -> dict[str, str]:
+    """New key -> old key, in the old order."""
+    origins: dict[str, str] = {}
+    for key in keys:
+        new_key = key
+        for pattern, replacement in rules:
+            new_key = re.sub(pattern, replacement, new_key)
+        if new_key in origins:
+            raise CheckpointError(f"{key}: becomes {new_key}, as {origins[new_key]} does; keep one of the two")
+        origins[new_key] = key
+    return origins
+
+
+def _missing(expected: Iterable[str], given: Mapping[str, object]) -> list[str]:
+    return [key for key in expected if key not in given and not key.endswith(_COUNTER)]
 
 
 def _head_keys(model: Recognizer) -> set[str]:
     head = model.head()
-    name = next(name for name, module in model.named_modules() if module is head)
-    return {f"{name}.{key}" for key in head.state_dict()}
+    names = [name for name, module in model.named_modules() if module is head]
+    return {f"{name}.{key}" for name in names for key in head.state_dict()}
 
 
 def _differs_in_classes(given: Tensor, expected: Tensor, model: Recognizer) -> bool:
     sizes = zip(given.shape, expected.shape, strict=False)
     return given.ndim == expected.ndim and all(b in {a, model.num_classes} for a, b in sizes)
+
+
+def _misfit(what: str, model: Recognizer, problems: Mapping[str, Sequence[str]]) -> str:
+    found = "; ".join(f"{_count(keys)} {what}: {_first(keys)}" for what, keys in problems.items() if keys)
+    return (
+        f"{what} {type(model).__name__}, got {found}; "
+        "they belong to another family or size, or their keys follow another project's names"
+    )
 
 
 def _count(keys: Sequence[str]) -> str:
@@ -168,11 +217,5 @@ def _first(keys: Sequence[str], num_shown: int = 3) -> str:
     return ", ".join(keys[:num_shown]) + (", ..." if len(keys) > num_shown else "")
 
 
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "scalar"
-
-
-def _describe(content: object) -> str:
-    if isinstance(content, Mapping):
-        return f"a mapping with {_first([repr(key) for key in content])}" if content else "an empty mapping"
-    return f"a {type(content).__name__}"
+def _shape(shape: Size) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -7,23 +7,28 @@ import getpass
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
+from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, RunTag
 from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 from numpy.typing import NDArray
 
 from kinoray.errors import ResourceError
+from kinoray.tracking.bars import class_bars_picture
+from kinoray.tracking.confusion import confusion_picture
+from kinoray.tracking.curves import curves_picture
 from kinoray.tracking.outbox import Outbox, cut, first_line, log_params, logger, upload
-from kinoray.tracking.pictures import confusion_picture, curves_picture, png_bytes
+from kinoray.tracking.pictures import png_bytes
 from kinoray.tracking.store import checked_uri, connect, open_experiment, public_uri, quiet, refusals_named, run_link
+from kinoray.tracking.strips import batch_picture
 from kinoray.tracking.summary import Best, Point, bad_videos_table, describe_run, read_bad_videos
-from kinoray.train.events import BadVideo, EpochDone, Event, Finished, Started, StepsDone
+from kinoray.train.events import BadVideo, BatchSeen, EpochDone, Event, Finished, Mistake, Started, StepsDone
 
 Scalar: TypeAlias = str | int | float | bool | None
 Status: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
@@ -60,7 +65,7 @@ class RunTracker:
         experiment_id: as the store names it.
         run_id: of a run that exists and is running.
         tags: of the run; its description repeats ``recipe`` and ``command``.
-        classes: K names for the confusion matrix; None numbers them.
+        classes: K names for the pictures; None numbers them.
         monitor: the metric of an evaluation that says which epoch is best.
     """
 
@@ -79,10 +84,12 @@ class RunTracker:
         self._client = client
         self._outbox = Outbox(client, uri=uri, run_id=run_id)
         self._classes = classes
+        self._lr_factors: tuple[float, ...] = (1.0,)
         self._tags = tags
         self._history: dict[str, list[Point]] = {}
         self._best: Best | None = None
         self._confusion: NDArray[np.int64] | None = None
+        self._mistakes: tuple[Mistake, ...] = ()
         self._bad_videos: dict[tuple[str, str], tuple[int, BadVideo]] = {}
         self._is_finished = False
 
@@ -112,7 +119,7 @@ class RunTracker:
             recipe_yaml: the resolved recipe.
             datasets: split -> what it is.
             resume_run_id: the run to continue; its metrics go on where they ended.
-            classes: K names for the confusion matrix; None numbers them.
+            classes: K names for the pictures; None numbers them.
             monitor: the metric of an evaluation that says which epoch is best.
 
         Raises:
@@ -153,35 +160,79 @@ class RunTracker:
 
     def __call__(self, event: Event) -> None:
         """Record an event; never raises for what the store does."""
+        self.keep(event)
+        self.deliver()
+
+    def keep(self, event: Event) -> None:
+        """Take an event up, to be sent with the next ``deliver``."""
         match event:
             case Started():
                 self._note_start(event)
+            case BatchSeen():
+                last = max((label for labels in event.labels for label, _ in labels), default=0)
+                self._put_picture("batch.png", lambda: batch_picture(event, self._names(last + 1)))
             case StepsDone():
                 self._add("train", _step_metrics(event), event.step)
             case EpochDone():
                 self._note_epoch(event)
             case Finished():
                 self._add("probe", event.probe, self._last_step())
+                # Always told, so that what an earlier process said of this run does not stay.
+                self._outbox.set_tags({"ended": event.stopped or "all epochs done"})
+
+    def deliver(self) -> None:
+        """Send what waits; never raises for what the store does."""
         self._outbox.deliver()
 
-    def finish(self, status: Status, *, error: str = "") -> None:
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Tags of the run, to be sent with the next ``deliver``."""
+        self._outbox.set_tags(tags)
+
+    def add_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Points of metrics, to be sent with the next ``deliver``; a step that has one already keeps it."""
+        self._add("", metrics, step)
+
+    @property
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """The most confident ones of the best epoch."""
+        return self._mistakes
+
+    def put_files(self, files: Mapping[str, bytes]) -> None:
+        """Store artifacts, path -> content."""
+        for path, content in files.items():
+            self._outbox.put_file(path, content)
+
+    def finish(self, status: Status, *, error: str = "", description: str = "") -> None:
         """End the run with its pictures and description; a second call does nothing.
 
         Args:
             status: how it ended.
             error: why, in a line, where it did not finish.
+            description: Markdown for its page; default: made of what was recorded.
         """
         if self._is_finished:
             return
         self._is_finished = True
         if any(key in self._history for key in ("train/loss", "train/epoch_loss")):
-            self._outbox.put_file("curves.png", png_bytes(curves_picture(self._history)))
-        if self._confusion is not None:
-            classes = self._classes or tuple(str(index) for index in range(len(self._confusion)))
-            self._outbox.put_file("confusion_best.png", png_bytes(confusion_picture(self._confusion, classes)))
-        note = describe_run(status=status, error=error, best=self._best, history=self._history, tags=self._tags)
+            self._put_picture("curves.png", lambda: curves_picture(self._history, self._lr_factors))
+        if (confusion := self._confusion) is not None:
+            self._put_picture("confusion_best.png", lambda: confusion_picture(confusion, self._names(len(confusion))))
+            self._put_picture("classes_best.png", lambda: class_bars_picture(confusion, self._names(len(confusion))))
+        note = description or describe_run(
+            status=status, error=error, best=self._best, history=self._history, tags=self._tags
+        )
         self._outbox.set_tags({"mlflow.note.content": note} | ({"error": error} if error else {}))
         self._outbox.end_run(status)
+
+    def _names(self, num_classes: int) -> tuple[str, ...]:
+        return self._classes or tuple(str(index) for index in range(num_classes))
+
+    def _put_picture(self, path: str, draw: Callable[[], Figure]) -> None:
+        """A picture that cannot be drawn must not cost the run what else it records."""
+        try:
+            self._outbox.put_file(path, png_bytes(draw()))
+        except Exception:  # noqa: BLE001 - whatever the drawing of rare data comes upon
+            logger.exception("%s could not be drawn", path)
 
     def _store_recipe(self, recipe_yaml: str) -> None:
         """Store the first file; where files cannot go is better known now than when the model is ready."""
@@ -197,6 +248,7 @@ class RunTracker:
     def _note_start(self, event: Started) -> None:
         names = ("device", "num_workers", "num_parameters", "num_train_videos", "num_val_videos")
         self._outbox.set_tags({name: str(getattr(event, name)) for name in names})
+        self._lr_factors = event.lr_factors
 
     def _note_epoch(self, event: EpochDone) -> None:
         epoch = event.epoch + 1
@@ -213,6 +265,7 @@ class RunTracker:
             measured = {} if evaluation is None else evaluation.metrics
             self._best = Best(epoch, event.checkpoint, dict(measured))
             self._confusion = None if evaluation is None else evaluation.confusion
+            self._mistakes = () if evaluation is None else evaluation.mistakes
             self._outbox.set_tags({"best_checkpoint": event.checkpoint})
             metrics["best/epoch"] = epoch
             if self.monitor in measured:

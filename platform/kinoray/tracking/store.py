@@ -160,7 +160,11 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 def run_link(uri: str, experiment_id: str, run_id: str) -> str:
     """Where a browser finds the run; for a file, after the command that serves it."""
-    page = f"/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+    return page_link(uri, f"/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning")
+
+
+def page_link(uri: str, page: str) -> str:
+    """Where a browser finds a page of the store; for a file, after the command that serves it."""
     file = sqlite_file(uri)
     if file is None:
         return f"{public_uri(uri)}{page}"

@@ -1,7 +1,6 @@
 """A training run in MLflow from its first line to its end, however it ends."""
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -11,13 +10,15 @@ from pathlib import Path
 
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
-from kinoray.errors import ResourceError
 from kinoray.recipe import Recipe
 from kinoray.site import Site
+from kinoray.tracking.mistakes import mistake_files
 from kinoray.tracking.model import log_recognizer
+from kinoray.tracking.outbox import first_line
 from kinoray.tracking.run import DatasetInfo, RunTracker
 from kinoray.tracking.store import checked_uri, connect, default_uri, quiet, refusals_named
 from kinoray.train.checkpoint import Checkpoint, copy_for_inference, open_checkpoint
+from kinoray.video.files import without_passwords
 
 GIT_TIMEOUT_SECONDS = 5
 COMMIT_VARIABLE = "KINORAY_GIT_COMMIT"
@@ -42,30 +43,23 @@ def tracked_training(
         ConfigError: the URI is of no use.
     """
     uri = site.tracking_uri or default_uri(site.storage_path())
-    tags = {
-        "kind": "training",
-        "recipe": recipe.name,
-        "recipe_digest": recipe.digest(),
-        "family": recipe.model.kind,
-        RUN_NAME_TAG: run_name,
-        "command": without_passwords(" ".join(sys.argv)),
-        **{f"site.{name}": without_passwords(str(value)) for name, value in site.flat().items() if value is not None},
-        **git_tags(),
-    }
+    tags = {"kind": "training", RUN_NAME_TAG: run_name, **recipe_tags(recipe), **origin_tags(site)}
     tracker = RunTracker.start(
         uri=uri,
         experiment=site.experiment,
         name=run_name,
-        params=recipe.flat(),
+        params=recipe_params(recipe),
         tags=tags,
         recipe_yaml=recipe.yaml(),
-        datasets=_datasets(dataset),
-        resume_run_id=_run_to_continue(uri, site.experiment, run_name) if resume else None,
+        datasets=dataset_infos(dataset),
+        resume_run_id=find_run(uri, site.experiment, run_name) if resume else None,
         classes=dataset.classes,
         monitor=recipe.evaluation.monitor,
     )
     try:
         yield tracker
+        if dataset.val is not None and recipe.data.val is not None:
+            tracker.put_files(mistake_files(tracker.mistakes, dataset.val, recipe.data.val))
     except (KeyboardInterrupt, SystemExit):
         tracker.finish("KILLED", error="interrupted")
         raise
@@ -78,33 +72,33 @@ def tracked_training(
 def log_model(tracker: RunTracker, checkpoint: str) -> str:
     """Store a checkpoint as the run's model, with its metrics of data.val; returns the model's URI.
 
-    A store that does not answer now must not fail a run that is done: then it returns why.
+    Nothing that fails here, as a store that does not answer, must fail a run that is done: then it returns why.
 
     Raises:
         CheckpointError: the checkpoint cannot be opened.
     """
+    return log_model_of(tracker.uri, tracker.run_id, checkpoint)
+
+
+def log_model_of(uri: str, run_id: str, checkpoint: str) -> str:
+    """``log_model`` for any run of a store."""
     opened = open_checkpoint(checkpoint)
     try:
-        return _log_lean(tracker, opened)
-    except ResourceError as error:
-        return f"not stored: {error}"
+        return _log_lean(uri, run_id, opened)
+    except Exception as error:  # noqa: BLE001 - stores raise whatever their drivers do
+        return f"not stored: {first_line(error)}"
 
 
-def _log_lean(tracker: RunTracker, opened: Checkpoint) -> str:
+def _log_lean(uri: str, run_id: str, opened: Checkpoint) -> str:
     with tempfile.TemporaryDirectory(prefix="kinoray-model-") as folder:
         lean = Path(folder) / "checkpoint"
         copy_for_inference(opened, lean)
         return log_recognizer(
-            uri=tracker.uri,
-            run_id=tracker.run_id,
+            uri=uri,
+            run_id=run_id,
             checkpoint_dir=lean,
             metrics={f"val/{name}": value for name, value in opened.metrics.items()},
         )
-
-
-def without_passwords(text: str) -> str:
-    """A text whose URIs name no user and no password: tags are read by everyone who sees the run."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def git_tags() -> dict[str, str]:
@@ -134,17 +128,44 @@ def git_tags() -> dict[str, str]:
     return {"mlflow.source.git.commit": commit, "git_changed": str(bool(changes)).lower()}
 
 
-def _run_to_continue(uri: str, experiment: str, run_name: str) -> str | None:
+def find_run(uri: str, experiment: str, run_name: str) -> str | None:
+    """The id of the training run of this name, None where there is none.
+
+    Raises:
+        ResourceError: the store does not answer.
+        ConfigError: the URI is of no use.
+    """
     client = connect(checked_uri(uri))
     with quiet(), refusals_named(uri):
         found = client.get_experiment_by_name(experiment)
         if found is None:
             return None
-        runs = client.search_runs([found.experiment_id], f"tags.`{RUN_NAME_TAG}` = '{run_name}'", max_results=1)
+        quote = '"' if "'" in run_name else "'"
+        named = f"tags.`{RUN_NAME_TAG}` = {quote}{run_name}{quote}"
+        runs = client.search_runs([found.experiment_id], named, max_results=1)
     return str(runs[0].info.run_id) if runs else None
 
 
-def _datasets(dataset: Dataset) -> dict[str, DatasetInfo]:
+def recipe_tags(recipe: Recipe) -> dict[str, str]:
+    """What a run computes, to filter by."""
+    return {"recipe": recipe.name, "recipe_digest": recipe.digest(), "family": recipe.model.kind}
+
+
+def origin_tags(site: Site) -> dict[str, str]:
+    """Who asked for a run, where it is computed and by which code."""
+    places = {f"site.{name}": without_passwords(str(value)) for name, value in site.flat().items() if value is not None}
+    return {"command": without_passwords(" ".join(sys.argv)), **places, **git_tags()}
+
+
+def recipe_params(recipe: Recipe) -> dict[str, str | int | float | bool | None]:
+    """Every value of the recipe, and the learning rate that follows from it where that is not the one it states."""
+    is_scaled = recipe.optimizer.base_batch_size is not None
+    shown = {path: without_passwords(v) if isinstance(v, str) else v for path, v in recipe.flat().items()}
+    return shown | ({"scaled_lr": recipe.scaled_lr} if is_scaled else {})
+
+
+def dataset_infos(dataset: Dataset) -> dict[str, DatasetInfo]:
+    """Split -> what is read of it."""
     infos = {"train": _info(dataset.train, "training")}
     if dataset.val is not None:
         infos["val"] = _info(dataset.val, "validation")
@@ -152,4 +173,5 @@ def _datasets(dataset: Dataset) -> dict[str, DatasetInfo]:
 
 
 def _info(manifest: Manifest, context: str) -> DatasetInfo:
-    return DatasetInfo(manifest.source, manifest.source, manifest.digest(), manifest.num_videos, context)
+    source = without_passwords(manifest.source)
+    return DatasetInfo(source, source, manifest.digest(), manifest.num_videos, context)

@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from textwrap import shorten
@@ -26,14 +26,16 @@ from torch.optim import Optimizer
 
 import kinoray
 from kinoray.errors import CheckpointError, ConfigError
+from kinoray.metrics import merit
 from kinoray.models.base import Recognizer
-from kinoray.models.weights import read_state_dict
+from kinoray.models.pretrained import has_source, is_weights_file, read_source
+from kinoray.models.weight_files import WEIGHT_SUFFIXES
 from kinoray.recipe import Recipe
-from kinoray.train.fetching import file_sizes, folders_with, has_file, local_file, local_folder
+from kinoray.train.fetching import file_sizes, folders_with, has_file, local_folder
+from kinoray.video.files import without_passwords
 
 INDEX = "checkpoint.json"
 TRAINING_STATE = "training.pt"
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 FILES = ("model.safetensors", "recipe.yaml", "classes.txt", TRAINING_STATE)
 FORMAT = 1
 
@@ -47,12 +49,14 @@ class Progress:
         step: optimizer steps done.
         best: the best value of the monitored metric so far; None before the first evaluation.
         best_epoch: the epoch it was reached in.
+        callbacks: what the recipe's callbacks remember, plain values that JSON gives back.
     """
 
     epoch: int
     step: int
     best: float | None = None
     best_epoch: int | None = None
+    callbacks: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,18 +133,18 @@ class Checkpoint:
 def write_checkpoint(
     folder: Path,
     *,
-    model: nn.Module,
+    weights: Mapping[str, Tensor],
     training_state: Mapping[str, Any],
     recipe: Recipe,
     classes: Sequence[str],
     progress: Progress,
     metrics: Mapping[str, float],
 ) -> None:
-    """Fill an empty folder; whoever calls moves or uploads it as a whole.
+    """Fill a folder; whoever calls moves or uploads it as a whole.
 
     Args:
-        folder: made if missing.
-        model: its weights are what the checkpoint is for.
+        folder: made if missing; files that callbacks added are kept.
+        weights: state dict of what the checkpoint is for.
         training_state: tensors and plain values that only training needs, the optimizer's state among them.
         recipe: that was trained.
         classes: K names.
@@ -149,8 +153,8 @@ def write_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Copied even from the CPU: safetensors refuses two names for one memory, as tied weights have.
-    weights = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    saved = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()}
+    save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
     torch.save(dict(training_state), folder / TRAINING_STATE)
     (folder / "recipe.yaml").write_text(recipe.yaml(), encoding="utf-8")
     (folder / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
@@ -192,13 +196,14 @@ def open_checkpoint(folder: str | Path, *, verify: bool = True) -> Checkpoint:
 
 
 def read_weights(place: str) -> dict[str, Tensor]:
-    """The state dict of a weights file (.safetensors, .pth, .pt), a checkpoint folder, or a run's best checkpoint.
+    """The state dict of a weights file, see ``models/pretrained.py``, a checkpoint folder, or a run's best checkpoint.
 
     Raises:
+        ConfigError: torchvision has no weights of that name.
         CheckpointError: there is none, or it is damaged.
     """
-    if place.endswith(WEIGHT_SUFFIXES):
-        return read_state_dict(local_file(place))
+    if is_weights_file(place):
+        return read_source(place)
     return open_checkpoint(place).weights()
 
 
@@ -206,16 +211,14 @@ def check_weights(place: str, setting: str) -> None:
     """See that ``read_weights`` would find something, without reading it.
 
     Raises:
+        ConfigError: torchvision has no weights of that name.
         CheckpointError: there is nothing; names the setting.
     """
-    if place.endswith(WEIGHT_SUFFIXES):
-        folder, _, name = place.rpartition("/")
-        found = has_file(folder or ".", name)
-    else:
-        found = has_file(place, INDEX) or bool(folders_with(place, INDEX))
-    if not found:
+    is_file = is_weights_file(place)
+    if not (has_source(place) if is_file else has_file(place, INDEX) or folders_with(place, INDEX)):
         raise CheckpointError(
-            f"{setting}: {place} is no {', '.join(WEIGHT_SUFFIXES)} file, no checkpoint and no run with one"
+            f"{setting}: {without_passwords(place)} is no {', '.join(WEIGHT_SUFFIXES)} file, no checkpoint and no run "
+            "with one"
         )
 
 
@@ -236,7 +239,7 @@ class FolderStore:
 
     Args:
         folder: made if missing.
-        monitor: the metric that ranks them, larger is better.
+        monitor: the metric that ranks them.
         keep_best: how many to keep besides the last.
     """
 
@@ -272,8 +275,9 @@ class FolderStore:
 
 
 def rank_key(checkpoint: Checkpoint, monitor: str) -> tuple[float, int]:
-    """Larger is better: the monitored metric, then the later epoch."""
-    return checkpoint.metrics.get(monitor, float("-inf")), checkpoint.progress.epoch
+    """Larger is better: the merit of the monitored metric, then the later epoch."""
+    measured = checkpoint.metrics.get(monitor)
+    return float("-inf") if measured is None else merit(monitor, measured), checkpoint.progress.epoch
 
 
 def newest_of_run(run: str) -> str | None:
@@ -358,10 +362,13 @@ def _sha256(path: Path) -> str:
 
 
 def copy_for_inference(checkpoint: Checkpoint, folder: Path) -> None:
-    """A checkpoint without what only training needs: a third of the size, opened like any other."""
+    """A checkpoint without what only training needs: a third of the size, opened like any other.
+
+    What callbacks added stays behind: of a checkpoint in a store it was not even fetched.
+    """
     folder.mkdir(parents=True)
     index = json.loads((checkpoint.folder / INDEX).read_text(encoding="utf-8"))
-    index["files"].pop(TRAINING_STATE, None)
+    index["files"] = {name: index["files"][name] for name in FILES if name != TRAINING_STATE}
     for name in index["files"]:
         shutil.copy(checkpoint.folder / name, folder)
     (folder / INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")

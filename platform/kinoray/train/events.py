@@ -36,6 +36,20 @@ class Started:
     steps_per_epoch: int
     num_train_videos: int
     num_val_videos: int
+    lr_factors: tuple[float, ...] = (1.0,)
+    """Of the groups of parameters, ascending, each once: a group's learning rate is so many times that of the run."""
+    weights: str = ""
+    """What became of the weights that a fresh run started from: the counts in the first line, below it every name."""
+
+
+@dataclass(frozen=True)
+class BatchSeen:
+    """Some videos of the first batch, as the model got them: cropped, augmented, mixed."""
+
+    pictures: NDArray[np.uint8]
+    """(N, F, H, W, 3) RGB; F frames spread over the first view of each video."""
+    labels: tuple[tuple[tuple[int, float], ...], ...]
+    """Of each video (class, its share of the target), the largest first."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +71,36 @@ class StepsDone:
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """A video for which a class that it does not have got the highest score."""
+
+    position: int
+    """Row of the manifest."""
+    video_id: str
+    path: str
+    labels: tuple[int, ...]
+    """The classes that it has: one, or any number where videos have several labels."""
+    predicted: int
+    confidence: float
+    """Probability of ``predicted``."""
+    label_confidence: float
+    """Probability of the likeliest of ``labels``; 0 where it has none."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Scores over every readable video of a split, each counted once."""
 
     metrics: Mapping[str, float]
-    """``top1``, ``top5`` (where K > 5), ``mean_class_accuracy``, ``loss``; fractions 0..1."""
-    confusion: NDArray[np.int64]
-    """(K, K); row = true class, column = predicted class."""
+    """Name -> value, those that ``recipe.measured`` names; all but ``loss`` are fractions 0..1."""
+    confusion: NDArray[np.int64] | None
+    """(K, K); row = true class, column = predicted class. None where videos have several labels."""
     num_videos: int
     """Videos counted, without the bad ones."""
     bad_videos: tuple[BadVideo, ...] = ()
     seconds: float = 0.0
+    mistakes: tuple[Mistake, ...] = ()
+    """The most confident ones, these first."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +127,13 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Finished:
-    """All epochs are done."""
+    """All epochs are done, or a callback ended training before."""
 
     probe: Mapping[str, float] = field(default_factory=dict)
     """Accuracy with frames ``ordered``, ``reversed``, ``shuffled``, ``single_frame``; empty if not asked for."""
+    stopped: str = ""
+    """Why a callback ended training before the recipe's last epoch; empty where none did."""
 
 
-Event: TypeAlias = Started | StepsDone | EpochDone | Finished
+Event: TypeAlias = Started | BatchSeen | StepsDone | EpochDone | Finished
 Listener: TypeAlias = Callable[[Event], None]

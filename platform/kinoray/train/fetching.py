@@ -11,18 +11,6 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from kinoray.errors import CheckpointError
 
 
-def local_file(place: str) -> Path:
-    """A file's path: its own where it is local, else that of a copy which is removed when the process ends.
-
-    Raises:
-        CheckpointError: it cannot be fetched.
-    """
-    if "://" not in place:
-        return Path(place)
-    folder, _, name = place.rpartition("/")
-    return local_folder(folder, (name,)) / name
-
-
 def local_folder(place: str, files: tuple[str, ...]) -> Path:
     """A folder's path: its own where it is local, else that of a copy of some of its files, removed at exit.
 

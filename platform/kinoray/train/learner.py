@@ -1,26 +1,33 @@
 """What learns: the network, its optimizer, and one step of both."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
+from textwrap import shorten
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from kinoray.data.labels import LabelSets, multi_hot
+from kinoray.errors import CheckpointError
 from kinoray.losses import LossConfig, one_hot
 from kinoray.models.base import Recognizer
-from kinoray.models.weights import load_weights
+from kinoray.models.weights import warm_start
 from kinoray.recipe import Recipe, TrainingConfig
 from kinoray.train.batch import Batch
 from kinoray.train.checkpoint import Checkpoint, Progress, Store, open_checkpoint, read_weights
+from kinoray.train.sharding import gathered, shard_state, unsharded, whole
+from kinoray.train.sheet import Sheet
 from kinoray.train.world import World
+from kinoray.train.wrapping import check_device, check_workers, gradients_joined, prepare, wrap
 from kinoray.transforms.augment import apply_augmentations
 from kinoray.transforms.kinds import AugmentationConfig
 from kinoray.transforms.mix import mix
+from kinoray.video.files import without_passwords
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -31,10 +38,11 @@ class Learner:
 
     Attributes:
         net: the recognizer, unwrapped.
-        model: the same, wrapped for DDP where there are several workers.
+        model: what forward is called on: the same, or DDP around it.
         scaler: keeps the gradients of fp16 from vanishing; does nothing for other precisions.
         average: the moving average of the weights, None where the recipe wants none.
         augment: what is done to the pixels of a batch.
+        label_sets: of the training manifest, where its videos have several labels.
     """
 
     net: Recognizer
@@ -46,6 +54,7 @@ class Learner:
     scaler: torch.amp.GradScaler
     average: AveragedModel | None = None
     augment: tuple[AugmentationConfig, ...] = ()
+    label_sets: LabelSets | None = None
 
     @property
     def result(self) -> Recognizer:
@@ -58,6 +67,19 @@ class Learner:
             return torch.autocast(self.world.device.type, dtype=dtype)
         return nullcontext()
 
+    def targets(self, part: Batch, labels: Tensor) -> Tensor:
+        """What the loss takes: ``(N,)`` int64 labels as they are or, of videos with several, ``(N, K)`` of 0 and 1.
+
+        Args:
+            part: of a batch.
+            labels: ``(N,)`` of its videos that are kept, on the device.
+        """
+        if self.label_sets is None:
+            return labels
+        # From the batch's own labels: asking a GPU for them would wait for all that it has to do.
+        shares = multi_hot(self.label_sets, part.labels[part.kept].tolist(), self.net.num_classes)
+        return torch.from_numpy(shares).to(self.world.device, non_blocking=True).float()
+
     def follow_gradients(self) -> Tensor:
         """Clip them, change the weights, and average these.
 
@@ -66,45 +88,61 @@ class Learner:
             scaler lowers its scale; the norm is 0 then.
         """
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.training.clip_grad_norm or float("inf")).detach()
+        largest = self.training.clip_grad_norm or float("inf")
+        norm = whole(nn.utils.clip_grad_norm_(self.net.parameters(), largest).detach())
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.net)
         return torch.where(norm.isfinite(), norm, 0.0) if self.scaler.is_enabled() else norm
 
+    def whole_result(self) -> AbstractContextManager[None]:
+        """``result`` may be called inside by one worker more often than by others."""
+        return unsharded(self.result)
+
+    def weights(self) -> dict[str, Tensor]:
+        """State dict of ``result``. All workers have to ask; where it is sharded, only the first gets an answer."""
+        weights: dict[str, Tensor] = gathered(dict(self.result.state_dict()), keep=self.world.is_first)
+        return weights
+
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold besides ``result``, so that training goes on as if it had never stopped."""
-        state: dict[str, Any] = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        """What a checkpoint must hold besides ``weights``, so that training goes on as if it had never stopped."""
+        state: dict[str, Any] = {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "trained": _trained(self.net),
+        }
         if self.average is not None:
-            state["model"] = self.net.state_dict()
+            state["model"] = dict(self.net.state_dict())
             state["num_averaged"] = self.average.n_averaged
-        return state
+        whole_state: dict[str, Any] = gathered(state, keep=self.world.is_first)
+        return whole_state
 
     def restore(self, checkpoint: Checkpoint, recipe: Recipe) -> None:
-        """Take up weights and state; what the recipe sets stays as the recipe sets it.
-
-        Where the average is new, or no longer wanted, it starts from the checkpoint's result.
+        """Take up what the optimizer remembers; what the recipe sets stays as the recipe sets it.
 
         Raises:
-            CheckpointError: they belong to another model or optimizer.
+            CheckpointError: it belongs to another optimizer, or other parameters were trained.
         """
-        state = checkpoint.training_state()
-        checkpoint.restore_model(self.result)
-        if self.average is not None:
-            self.net.load_state_dict(state.get("model", self.result.state_dict()))
-            if "num_averaged" in state:
-                self.average.n_averaged.copy_(state["num_averaged"])
+        state, trained = checkpoint.training_state(), _trained(self.net)
+        # By number and shape alone, what is remembered of one could pass for what is remembered of another.
+        if others := sorted(set(state.get("trained", trained)) ^ set(trained)):
+            raise CheckpointError(
+                f"{checkpoint.folder}: {shorten(', '.join(others), 200, placeholder=' ...')}: trained then and frozen "
+                "now, or the other way round; keep training.freeze of the checkpoint's recipe, or start anew with "
+                "training.init_from"
+            )
         checkpoint.restore_optimizer(self.optimizer, state["optimizer"], self.net, recipe)
+        shard_state(self.optimizer)
         if self.scaler.is_enabled() and state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
 
 
-def train_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
+def train_step(learner: Learner, batch: Batch, sheet: Sheet | None = None) -> tuple[Tensor, Tensor]:
     """One optimizer step on a global batch, of which ``batch`` is this worker's share.
 
     The loss is the mean over the readable videos of the global batch, however they are dealt to workers and cut into
-    micro-batches. Where none of them is readable nothing changes.
+    micro-batches. Where none of them is readable nothing changes. A sheet takes what goes into the model.
 
     Returns:
         ``(2,)`` float64, this worker's sum of losses and number of videos; and ``()`` the gradient's norm.
@@ -114,67 +152,112 @@ def train_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
     num_videos = world.sum(num_good.clone())
     learner.optimizer.zero_grad(set_to_none=True)
     loss_sum = torch.zeros((), device=world.device)
-    parts = _parts(batch, learner.training.micro_batches)
+    parts = parts_of(batch, learner.training.micro_batches)
     for part in parts:
         # The blank clips of a part without readable videos must not enter the running statistics.
-        kept = [] if part.num_good else [(buffer, buffer.clone()) for buffer in learner.net.buffers()]
-        with _gradients_joined(learner.model, join=part is parts[-1]):
-            part_sum = _loss_sum(learner, part)
+        kept = nullcontext() if part.num_good else buffers_kept(learner.net)
+        with kept, gradients_joined(learner.model, join=part is parts[-1]):
+            part_sum = _loss_sum(learner, part, sheet)
             # DDP averages gradients over workers; times their number it sums them.
             torch.autograd.backward(learner.scaler.scale(part_sum * world.size / num_videos.clamp(min=1)))
         loss_sum += part_sum.detach()
-        for buffer, value in kept:
-            buffer.copy_(value)
     grad_norm = learner.follow_gradients() if batch.num_good or num_videos else torch.zeros_like(loss_sum)
     return torch.stack([loss_sum, num_good]).double(), grad_norm
 
 
-def start_learner(recipe: Recipe, store: Store, world: World) -> tuple[Learner, Progress]:
+def start_learner(
+    recipe: Recipe, store: Store, world: World, label_sets: LabelSets | None = None
+) -> tuple[Learner, Progress]:
     """Weights, optimizer and counters: of the newest checkpoint, else of ``init_from``, else fresh."""
     training = recipe.training
+    check_workers(training, num_workers=world.size, on_gpu=world.device.type == "cuda")
+    check_device(training, world.device)
     folder, init_from = store.latest(), training.init_from
     is_fresh = folder is None and init_from is None
     torch.manual_seed(recipe.seed)
     net = (recipe.model if is_fresh else recipe.model.without_pretrained()).build().to(world.device)
     if folder is None and init_from is not None:
-        load_weights(net, read_weights(init_from), where=f"training.init_from: {init_from}")
-    optimizer = recipe.optimizer.build(net)
-    scaler = torch.amp.GradScaler(world.device.type, enabled=training.precision == "fp16")
+        where = f"training.init_from: {without_passwords(init_from)}"
+        net.weights_report = warm_start(net, read_weights(init_from), where=where)
+    prepare(net, training, world)
     average = None
     if training.ema_decay is not None:
         average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay))  # type: ignore[no-untyped-call]
-    # Without broadcasting, every worker's running statistics are of its own videos until they are averaged.
-    model = DistributedDataParallel(net, broadcast_buffers=False) if world.size > 1 else net
-    learner = Learner(net, model, optimizer, recipe.loss, training, world, scaler, average, recipe.data.train.augment)
-    if folder is None:
+    checkpoint = None if folder is None else open_checkpoint(folder)
+    if checkpoint is not None:
+        _restore_weights(net, average, checkpoint)
+    model = wrap(net, None if average is None else cast(Recognizer, average.module), training, world)
+    optimizer = recipe.optimizer.build(net)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=training.precision == "fp16")
+    augment = recipe.data.train.augment
+    learner = Learner(net, model, optimizer, recipe.loss, training, world, scaler, average, augment, label_sets)
+    if checkpoint is None:
         return learner, Progress(epoch=-1, step=0)
-    checkpoint = open_checkpoint(folder)
     learner.restore(checkpoint, recipe)
     return learner, checkpoint.progress
 
 
-def _parts(batch: Batch, num_parts: int) -> list[Batch]:
+def _restore_weights(net: Recognizer, average: AveragedModel | None, checkpoint: Checkpoint) -> None:
+    """Where the average is new, or no longer wanted, it starts from the checkpoint's result.
+
+    Raises:
+        CheckpointError: they belong to another model.
+    """
+    if average is None:
+        checkpoint.restore_model(net)
+        return
+    checkpoint.restore_model(average.module)
+    state = checkpoint.training_state()
+    net.load_state_dict(state.get("model", average.module.state_dict()))
+    if "num_averaged" in state:
+        average.n_averaged.copy_(state["num_averaged"])
+
+
+def _trained(net: nn.Module) -> list[str]:
+    return [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+
+
+@contextmanager
+def buffers_kept(net: nn.Module) -> Iterator[None]:
+    """What is computed inside leaves no trace in running statistics."""
+    kept = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in kept:
+            buffer.copy_(value)
+
+
+def parts_of(batch: Batch, num_parts: int) -> list[Batch]:
     """A batch cut into at most so many parts of nearly equal size, none of them empty."""
     bounds = [len(batch.errors) * number // num_parts for number in range(num_parts + 1)]
     slices = [slice(start, stop) for start, stop in pairwise(bounds) if stop > start]
     return [batch.cut(part) for part in slices] if len(slices) > 1 else [batch]
 
 
-def _loss_sum(learner: Learner, part: Batch) -> Tensor:
-    """``()`` float32: the sum over a micro-batch of each readable video's loss, the mean of its views'."""
-    clips, targets, weights = part.on(learner.world.device)
+def training_clips(learner: Learner, part: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Clips of a micro-batch as the model gets them in training, and what the loss takes: targets and weights.
+
+    Returns:
+        ``(N, M, C, T, H, W)`` in grey levels; ``(N,)`` int64 or ``(N, K)`` shares; ``(N,)`` float32.
+    """
+    clips, labels, weights = part.on(learner.world.device)
+    targets = learner.targets(part, labels)
     seeds = part.clip_seeds[part.kept]
     clips = apply_augmentations(learner.augment, clips, seeds)
     if (how := learner.training.mix) is not None:
         shares = one_hot(targets, learner.net.num_classes)
         clips, targets = mix(how, clips, shares, seeds, part.positions[part.kept])
+    return clips, targets, weights
+
+
+def _loss_sum(learner: Learner, part: Batch, sheet: Sheet | None) -> Tensor:
+    """``()`` float32: the sum over a micro-batch of each readable video's loss, the mean of its views'."""
+    clips, targets, weights = training_clips(learner, part)
+    if sheet is not None:
+        sheet.add(clips, targets)
     with learner.autocast():
         logits = learner.model(clips)
         num_views = logits.shape[1]
         losses = learner.loss.per_sample(logits.flatten(0, 1), targets.repeat_interleave(num_views, dim=0))
     return (losses.view(-1, num_views).mean(1) * weights).sum()
-
-
-def _gradients_joined(model: nn.Module, *, join: bool) -> AbstractContextManager[None]:
-    """Workers exchange gradients once a step, with the last micro-batch."""
-    return model.no_sync() if isinstance(model, DistributedDataParallel) and not join else nullcontext()

@@ -4,6 +4,7 @@ For a single machine without a cluster, for debugging, and for tests.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,14 +40,19 @@ class LocalFeed:
         split = self._recipe.data.train
         plan = epoch_plan(self.dataset.train.table, seed=self._recipe.seed, epoch=epoch)
         share = training_share(plan, batch_size=split.batch_size, rank=0, world_size=1)
-        return self._stream(share, ClipReader(split, self.dataset.flip_labels), split.batch_size)
+        reader = ClipReader(split, self.dataset.flip_labels, reader=self._recipe.data.reader)
+        return self._stream(share, reader, split.batch_size)
+
+    def first_batches(self, epoch: int) -> Iterator[Batch]:
+        return islice(self.train(epoch), self._recipe.training.precise_batch_norm)
 
     def val(self, epoch: int) -> Iterator[Batch]:
         del epoch
         if self.dataset.val is None:
             return iter(())
         split = self._recipe.data.evaluation_split("val")
-        return self._stream(evaluation_plan(self.dataset.val.table), ClipReader(split), split.batch_size)
+        reader = ClipReader(split, reader=self._recipe.data.reader)
+        return self._stream(evaluation_plan(self.dataset.val.table), reader, split.batch_size)
 
     def _stream(self, rows: pa.Table, reader: ClipReader, batch_size: int) -> Iterator[Batch]:
         return decoded_beside(rows, reader, batch_size, self._num_threads, pinned=torch.cuda.is_available())

@@ -12,9 +12,11 @@ from pyarrow import parquet
 
 from kinoray.data.manifest import Manifest
 from kinoray.errors import DataError
-from kinoray.metrics import classification_metrics, confusion_matrix, ranked
+from kinoray.metrics import calibration_error, classification_metrics, confusion_matrix, multi_label_metrics, ranked
 from kinoray.recipe import Average, Recipe
 from kinoray.train.events import BadVideo, Evaluation
+from kinoray.train.mistakes import worst_mistakes
+from kinoray.train.user_code import users_metrics
 from kinoray.train.world import World
 
 
@@ -25,7 +27,7 @@ class Predictions:
     Attributes:
         positions: ``(N,)`` int64, rows of the manifest.
         video_ids: N ids.
-        labels: ``(N,)`` int64.
+        labels: ``(N,)`` int64, as in the manifest.
         scores: ``(N, K)`` float32, averaged over views; zero where there is an error.
         errors: N messages, empty where the video was read.
     """
@@ -94,26 +96,45 @@ def score_predictions(
     good = predictions.good
     scores, labels = predictions.scores[good], predictions.labels[good]
     if len(labels) == 0:
-        raise DataError(f"{manifest.where}: none of the {len(good)} videos could be read; the first: {bad[0].error}")
-    loss = _mean_loss(scores, labels, recipe.evaluation.average)
-    metrics = classification_metrics(scores, labels) | {"loss": loss}
-    confusion = confusion_matrix(ranked(scores)[:, -1], labels, scores.shape[1])
-    return Evaluation(metrics, confusion, int(good.sum()), bad, seconds)
+        raise _found_at_work(
+            f"{manifest.where}: none of the {len(good)} videos could be read; the first: {bad[0].error}"
+        )
+    is_multi = manifest.label_sets is not None
+    chances = probabilities(scores, recipe.evaluation.average, multi_label=is_multi)
+    if is_multi:
+        targets = manifest.targets(labels)
+        metrics = multi_label_metrics(scores, targets) | {"loss": _mean_binary_loss(chances, targets)}
+        metrics |= users_metrics(recipe.evaluation.metrics, scores, targets)
+        confusion = None
+    else:
+        metrics = classification_metrics(scores, labels)
+        metrics |= {"calibration_error": calibration_error(chances, labels), "loss": _mean_loss(chances, labels)}
+        metrics |= users_metrics(recipe.evaluation.metrics, scores, labels)
+        confusion = confusion_matrix(ranked(scores)[:, -1], labels, scores.shape[1])
+    mistakes = worst_mistakes(chances, labels, predictions.positions[good], manifest)
+    return Evaluation(metrics, confusion, len(labels), bad, seconds, mistakes)
 
 
 def check_bad_videos(bad: Sequence[BadVideo], num_videos: int, max_bad_fraction: float) -> None:
     """Raises DataError where the share of bad videos is above the limit."""
     if bad and len(bad) > max_bad_fraction * num_videos:
-        error = DataError(
+        raise _found_at_work(
             f"{len(bad)} of {num_videos} videos could not be read, more than data.max_bad_fraction "
             f"({max_bad_fraction:g}) allows; the first: {bad[0].error}"
         )
-        error.at_work = True
-        raise error
+
+
+def _found_at_work(message: str) -> DataError:
+    error = DataError(message)
+    error.at_work = True
+    return error
 
 
 def write_predictions(predictions: Predictions, manifest: Manifest, path: Path) -> None:
-    """A Parquet row per video: ``video_id path label predicted scores error``; labels as class names."""
+    """A Parquet row per video: ``video_id path label predicted scores error``; labels as class names.
+
+    Where videos have several labels, ``label`` holds lists.
+    """
     names = pa.array(manifest.classes)
     best = ranked(predictions.scores)[:, -1]
     good = pa.array(predictions.good)
@@ -123,7 +144,7 @@ def write_predictions(predictions: Predictions, manifest: Manifest, path: Path) 
         {
             "video_id": predictions.video_ids,
             "path": manifest.table["path"].take(pa.array(predictions.positions)),
-            "label": names.take(pa.array(predictions.labels)),
+            "label": manifest.label_names().take(pa.array(predictions.labels)),
             "predicted": pc.if_else(good, names.take(pa.array(best)), None),
             "scores": scores,
             "error": predictions.errors,
@@ -133,11 +154,26 @@ def write_predictions(predictions: Predictions, manifest: Manifest, path: Path) 
     parquet.write_table(table, path, compression="zstd")
 
 
-def _mean_loss(scores: NDArray[np.float32], labels: NDArray[np.int64], average: Average) -> float:
-    """Mean negative log-probability of the true class, in float64 so that the order of workers cannot show."""
+def probabilities(scores: NDArray[np.float32], average: Average, *, multi_label: bool = False) -> NDArray[np.float64]:
+    """``(N, K)`` of the classes, in float64 so that the order of workers cannot show."""
     wide = scores.astype(np.float64)
-    if average == "score":
+    if average == "probability":
+        return wide
+    if multi_label:
+        wide = np.exp(-np.logaddexp(0, -wide))
+    else:
         wide = np.exp(wide - wide.max(axis=1, keepdims=True))
         wide /= wide.sum(axis=1, keepdims=True)
-    chosen = wide[np.arange(len(labels)), labels]
+    return wide
+
+
+def _mean_binary_loss(chances: NDArray[np.float64], targets: NDArray[np.bool_]) -> float:
+    """Mean over videos and classes of the negative log-probability of a class being there, or not."""
+    chosen = np.where(targets, chances, 1 - chances)
+    return float(-np.log(np.maximum(chosen, np.finfo(np.float32).tiny)).mean())
+
+
+def _mean_loss(chances: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean negative log-probability of the true class."""
+    chosen = chances[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, np.finfo(np.float32).tiny)).mean())

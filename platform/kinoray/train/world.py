@@ -1,11 +1,13 @@
 """The workers of a run as seen from one of them; one worker needs no process group."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,14 @@ class World:
         items = [None] * self.size if self.is_first else None
         dist.gather_object(item, items)
         return items or []
+
+    def share(self, item: T) -> T:
+        """The item of rank 0, on every worker."""
+        if self.size == 1:
+            return item
+        items = [item]
+        dist.broadcast_object_list(items)
+        return items[0]
 
     def average_buffers(self, model: nn.Module) -> None:
         """Make running statistics the same on all workers: each has seen its own share of the videos."""

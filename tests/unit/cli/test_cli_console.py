@@ -11,7 +11,7 @@ from rich.console import Console
 from toy_training import load_data
 
 from kinoray.cli import console as module
-from kinoray.cli.console import TrainingConsole, announce, data_advice, make_console, show_evaluation
+from kinoray.cli.console import TrainingConsole, announce, closing_table, data_advice, make_console
 from kinoray.recipe import Recipe
 from kinoray.train.checkpoint import Checkpoint, Progress
 from kinoray.train.events import BadVideo, EpochDone, Evaluation, Finished, Started, StepsDone
@@ -65,6 +65,16 @@ def test_the_run_is_announced_in_one_line(toy_recipe: Callable[..., Recipe], log
     assert lines(log) == [line]
 
 
+def test_what_the_batch_makes_of_the_learning_rate_is_announced(
+    toy_recipe: Callable[..., Recipe], log: Console
+) -> None:
+    recipe = toy_recipe({"optimizer.base_batch_size": 24, "training.compile": "default"})
+    announce(log, recipe, load_data(recipe), "1 worker", run_name="toy")
+    first, second = lines(log)
+    assert "global batch 6, lr 0.0125 (0.05 at a batch of 24), seed 0" in first
+    assert second == "training.compile: the first steps and the first evaluation wait for the compiler"
+
+
 def test_a_log_has_plain_lines(log: Console) -> None:
     worse = replace(EPOCH, epoch=1, step=8, is_best=False, evaluation=None)
     assert show(log, STARTED, STEPS, EPOCH, worse, Finished()) == [
@@ -72,6 +82,17 @@ def test_a_log_has_plain_lines(log: Console) -> None:
         "epoch  1/10  loss 1.500  val/top1 0.750  val/loss 0.6667  30 videos/s  data wait 10%  best",
         "epoch  2/10  loss 1.500  30 videos/s  data wait 10%",
     ]
+
+
+def test_a_log_says_what_became_of_the_weights_in_one_line(log: Console) -> None:
+    event = replace(STARTED, weights="training.init_from: [x].pth: 2 tensors loaded\n\nloaded:\n  fc.weight\n  fc.bias")
+    assert show(log, event)[1:] == ["training.init_from: [x].pth: 2 tensors loaded"]
+
+
+def test_a_log_says_why_training_ended_early(log: Console) -> None:
+    reason = "val/[top1] no better for 3 epochs"
+    assert show(log, STARTED, EPOCH, Finished(stopped=reason))[2:] == [f"stopped after epoch 1: {reason}"]
+    assert show(log, Finished(stopped=reason))[-1] == f"stopped before its first epoch here: {reason}"
 
 
 def test_a_log_says_every_half_minute_that_work_goes_on(log: Console, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,27 +193,11 @@ def test_the_closing_table_of_a_run_that_had_nothing_left_to_do(log: Console) ->
     assert [row[0] for row in rows(said)] == ["wall time", "checkpoint", "MLflow"]
 
 
-def test_the_table_of_an_evaluation(log: Console) -> None:
-    bad = (BadVideo("v", TRICKY, f"{TRICKY}: no such file"),)
-    evaluation = replace(EVALUATION, num_videos=1234, bad_videos=bad, seconds=3723.4)
-    show_evaluation(log, evaluation, probe={"shuffled": 0.5}, places=[("predictions", "p.parquet")])
-    assert rows(lines(log)) == [
-        ["top1", "0.750"],
-        ["mean_class_accuracy", "0.500"],
-        ["loss", "0.6667"],
-        ["temporal probe, shuffled", "0.500"],
-        ["videos", "1,234"],
-        ["unreadable videos", f"1, the first: {TRICKY}: no such file"],
-        ["wall time", "1 h 2 min"],
-        ["predictions", "p.parquet"],
-    ]
-
-
 def test_a_log_line_is_as_long_as_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
     console = make_console()
     path = "/videos/[1]/" + "x" * 400
     console.print(f"{path}: done")
-    show_evaluation(console, EVALUATION, probe={}, places=[("predictions", path)])
+    console.print(closing_table("evaluated", [("predictions", path)]))
     said = capsys.readouterr().out
     assert f"{path}: done\n" in said
     assert path in said.partition("predictions")[2]

@@ -49,7 +49,10 @@ CHOICES = "one of slowfast, tsn; or package.module:Class for your own"
         (":Net", f"no model ':Net'; {CHOICES}"),
         (".nets:Net", f"no model '.nets:Net'; {CHOICES}"),
         ("nets:", f"no model 'nets:'; {CHOICES}"),
-        ("no_such.nets:Net", "'no_such.nets:Net' cannot be imported: No module named 'no_such'; is it on PYTHONPATH?"),
+        (
+            "no_such.nets:Net",
+            "'no_such.nets:Net' cannot be imported: No module named 'no_such'; set PYTHONPATH or site.packages",
+        ),
         ("toy_recipe:UserNett", "module 'toy_recipe' has no class 'UserNett' (did you mean 'UserNet'?)"),
         ("toy_recipe:SGD", "'toy_recipe:SGD' is no model; its class has to derive from toy_recipe.Net"),
         ("toy_recipe:NETS", "'toy_recipe:NETS' is no model; its class has to derive from toy_recipe.Net"),
@@ -59,6 +62,23 @@ def test_a_bad_pick_says_what_would_be_right(kind, message):
     with pytest.raises(PydanticCustomError) as caught:
         NETS.pick(kind)
     assert caught.value.message() == message
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("width = heigth", r"NameError: name 'heigth' is not defined \(.*broken_nets\.py, line 1\)$"),
+        ("raise SystemExit('usage')", r"SystemExit: usage \(.*broken_nets\.py, line 1\)$"),
+        ("def f(:", r"SyntaxError: .*\(broken_nets\.py, line 1\)$"),
+        ("from toy_recipe import Nothing", r"ImportError: cannot import name 'Nothing'.*broken_nets\.py, line 1\)$"),
+        ("import no_such", "No module named 'no_such'; set PYTHONPATH or site.packages$"),
+    ],
+)
+def test_a_module_that_fails_to_import_is_told_with_its_line(tmp_path, monkeypatch, code, why):
+    (tmp_path / "broken_nets.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PydanticCustomError, match=rf"'broken_nets:Net' cannot be imported: {why}"):
+        NETS.pick("broken_nets:Net")
 
 
 @pytest.mark.parametrize(
@@ -78,8 +98,11 @@ def test_a_problem_stands_at_its_own_place(value, place, message):
 
 
 def test_a_table_without_words_still_gives_an_example():
+    table = KindTable("thing", KindConfig, {})
     with pytest.raises(PydanticCustomError, match=r"such as \{kind: package.module:Class\}"):
-        KindTable("thing", KindConfig, {}).validate(3)
+        table.validate(3)
+    with pytest.raises(PydanticCustomError, match=r"^no thing 'word'; package.module:Class for your own$"):
+        table.pick("word")
 
 
 def test_a_dump_holds_the_picked_class_in_the_asked_mode():

@@ -137,7 +137,7 @@ LONE_KINDS = "one of slowfast, tsn; or package.module:Class for your own"
         ("model.kind=3", "model.kind: should be a word, got 3; " + LONE_KINDS),
         (
             "model.kind=no_such:Net",
-            "model.kind: 'no_such:Net' cannot be imported: No module named 'no_such'; is it on PYTHONPATH?",
+            "model.kind: 'no_such:Net' cannot be imported: No module named 'no_such'; set PYTHONPATH or site.packages",
         ),
         (
             "model.kind=toy_recipe:SGD",

@@ -1,8 +1,10 @@
+import sys
+
 import pytest
 from pydantic import ValidationError
 
 from kinoray.data.config import DataConfig
-from kinoray.errors import ConfigError, DataError
+from kinoray.errors import ConfigError, DataError, ResourceError
 
 VIEW = {"sampling": {"clip_len": 4}, "crop": 32}
 
@@ -142,3 +144,14 @@ def test_mirrored_crops_are_refused_where_a_mirror_changes_the_class(config):
     assert config(splits, test=VIEW | {"num_crops": 10}).evaluation_split("test").num_crops == 10
     message = refusal(ValidationError, lambda: config(splits, test=VIEW | {"num_crops": 10}, flip_labels=flip_labels))
     assert "test.num_crops, got 10, half of them mirrored, which changes classes by flip_labels; use 3" in message
+
+
+def test_the_reader_is_installed(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    data = config({"train": ["walk", "run"]}, reader="torchcodec")
+    message = refusal(ResourceError, data.load, 2)
+    assert "torchcodec: cannot be loaded" in message
+    assert "pip install 'kinoray[torchcodec]'" in message
+    with pytest.raises(ValidationError, match="'pyav', 'torchcodec' or 'nvdec'"):
+        config({"train": ["walk", "run"]}, reader="decord")

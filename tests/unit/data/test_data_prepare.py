@@ -9,7 +9,6 @@ from urllib.error import URLError
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from pyarrow.fs import FileSystem
 
 from kinoray.data.duplicates import Footage
 from kinoray.data.manifest import check_files, load_manifest
@@ -300,15 +299,6 @@ def test_the_index_is_no_part_of_what_is_listed(videos, output):
     assert manifest.digest() == plain.digest()
 
 
-@pytest.mark.parametrize("ids", [["x", None], ["x", "x"]])
-def test_ids_that_training_would_refuse_are_told_before_anything_is_done(tmp_path, ids):
-    listed = tmp_path / "list.jsonl"
-    rows = [{"video_id": name, "path": f"/v/{number}.mp4", "label": "a"} for number, name in enumerate(ids)]
-    listed.write_text("\n".join(json.dumps(row) for row in rows))
-    with pytest.raises(DataError, match=r"list\.jsonl: .*give each row its own"):
-        read_listing(str(listed))
-
-
 def test_a_list_of_videos_in_shards_is_gone_through_once(videos, output, tmp_path):
     (videos / "b/bad.mp4").unlink()
     _, done = run(videos, Preparation(output, in_shards=True))
@@ -393,16 +383,6 @@ def test_reasons_are_words_that_we_chose():
     assert failed("a.mp4", "broken")["error_reason"] == "crashed"
 
 
-def test_a_source_can_be_written_as_in_a_recipe(videos, tmp_path):
-    listed = tmp_path / "list.csv"
-    listed.write_text("path,name\nset/a/one.mp4,jump\n")
-    listing = read_listing(f"{{kind: manifest, path: {listed}}}", ["source.label_column=name"])
-    assert listing["label"].to_pylist() == ["jump"]
-    assert listing["path"].to_pylist() == [str(videos / "a/one.mp4")]
-    with pytest.raises(ConfigError, match="optimizer: no such field"):
-        read_listing(str(listed), ["optimizer.lr=1"])
-
-
 @pytest.mark.parametrize("columns", [{"path": ["a.mp4"], "label": ["jump"]}, None], ids=["manifest", "no table"])
 def test_a_manifest_of_something_else_is_not_written_over(videos, output, columns):
     """Such as the source itself."""
@@ -413,46 +393,6 @@ def test_a_manifest_of_something_else_is_not_written_over(videos, output, column
     with pytest.raises(DataError, match=r"out/manifest\.parquet: got a file that is not of prepared videos"):
         Record(Preparation(output), read_listing(str(videos)))
     assert manifest.read_bytes() == before
-
-
-def test_a_file_appears_when_it_is_whole(output):
-    def write_half() -> None:
-        with output.writing("a/b.bin") as file:
-            file.write(b"half")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        write_half()
-    assert output.read("a/b.bin") is None
-    assert output.sizes("a") == {}
-    output.write("a/b.bin", b"whole")
-    assert output.sizes("a") == {"a/b.bin": 5}
-    output.clear_work()
-    assert output.sizes("") == {"a/b.bin": 5}
-
-
-def test_a_store_keeps_no_half_of_a_file(monkeypatch):
-    """An object is there as soon as it is closed, however much of it was written."""
-    store, _ = FileSystem.from_uri("mock:///base")
-    store.create_dir("base")
-    monkeypatch.setattr("kinoray.data.output.file_system", lambda uri: (store, "base"))
-    output = OutputFolder("mock:///base")
-    output.write("whole", b"whole")
-
-    def write_half():
-        with output.writing("half") as file:
-            file.write(b"ha")
-            raise DataError("no more")
-
-    with pytest.raises(DataError, match="no more"):
-        write_half()
-    assert output.sizes("") == {"whole": 5}
-
-
-def test_a_place_that_cannot_be_written_is_told(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ResourceError, match="cannot be written"):
-        OutputFolder(str(tmp_path / "file" / "out")).write("x", b"")
 
 
 def test_lists_without_an_index_have_no_such_column(motion8):

@@ -61,6 +61,16 @@ def test_relative_paths_start_from_the_root(tmp_path):
     assert in_store["path"].to_pylist()[1:] == ["s3://bucket/videos/c.mp4?region=eu-west-1", "/abs/d.mp4"]
 
 
+def test_groups_of_a_csv_stay_as_they_are_written(tmp_path):
+    rows = "path,label,take,group\na.mp4,x,007,0010\nb.mp4,x,7,10\nc.mp4,x,,\n"
+    path = write_text(tmp_path / "a.csv", rows)
+    assert ManifestSource(path=path).read()["group"].to_pylist() == ["0010", "10", None]
+    assert ManifestSource(path=path, group_column="take").read()["group"].to_pylist() == ["007", "7", None]
+    assert ManifestSource(path=path, group_column="take", where={"take": [7]}).read()["path"].to_pylist() == [
+        f"{tmp_path}/b.mp4"
+    ]
+
+
 def test_texts_of_a_csv_stay_as_they_are_written(tmp_path):
     text = "path,label,video_id\n007,2020-01-01,0012\n1e5,true,012\nNA,null,nan\n"
     read = ManifestSource(path=write_text(tmp_path / "m.csv", text), root=".").read()

@@ -73,7 +73,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "epoch_0001"
     write_checkpoint(
         folder,
-        model=model,
+        weights=model.state_dict(),
         training_state={},
         recipe=recipe,
         classes=CLASSES,

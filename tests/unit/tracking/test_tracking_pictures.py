@@ -1,64 +1,10 @@
-import time
-from io import BytesIO
-
-import numpy as np
-import pytest
-from matplotlib.image import imread
-
-from kinoray.tracking.pictures import confusion_picture, curves_picture, png_bytes
+from kinoray.tracking.pictures import shortened
 
 
-def texts(figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in [*axes.texts, *axes.get_xticklabels()]]
-
-
-@pytest.mark.parametrize("num_classes", [2, 8, 400])
-def test_confusion_is_drawn_for_few_and_many_classes(num_classes) -> None:
-    confusion = np.eye(num_classes, dtype=np.int64) * 30
-    confusion[0, 1] = 10
-    begin = time.monotonic()
-    png = png_bytes(confusion_picture(confusion, [f"class {i}" for i in range(num_classes)]))
-    assert time.monotonic() - begin < 10
-    assert len(png) < 2_000_000
-    pixels = imread(BytesIO(png))
-    assert min(pixels.shape[:2]) > 500
-    dark = (pixels[..., :3].sum(-1) < 1.0).mean()
-    assert dark > 0.001, "the diagonal must be seen"
-
-
-def test_few_classes_are_named_and_their_shares_printed() -> None:
-    figure = confusion_picture(np.array([[3, 1], [0, 0]]), ["jump", "run"])
-    assert {"jump", "run", "75%", "25%"} <= set(texts(figure))
-    assert figure.axes[0].get_title(loc="left") == "top-1 75.0% of 4 videos"
-
-
-def test_many_classes_list_the_largest_confusions_first() -> None:
-    confusion = np.eye(100, dtype=np.int64) * 5
-    confusion[7, 9], confusion[50, 3] = 15, 5
-    figure = confusion_picture(confusion, [f"c{i}" for i in range(100)])
-    listed = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert listed == ["75%", "c7 → c9", "50%", "c50 → c3"]
-
-
-def test_names_with_any_character_are_drawn_as_they_are() -> None:
-    names = ["win $5 a_1 $x^{", "打球", "a" * 80]
-    figure = confusion_picture(np.eye(3, dtype=np.int64), names)
-    png_bytes(figure)
-    assert "win $5 a_1 $x^{" in texts(figure)
-
-
-def test_curves_show_the_panels_that_have_points() -> None:
-    figure = curves_picture(
-        {
-            "train/loss": [(10, 2.0), (20, 1.0)],
-            "val/loss": [(20, 1.5)],
-            "val/top1": [(20, 0.25), (40, 0.5), (60, 0.4)],
-        }
-    )
-    png_bytes(figure)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Loss", "Accuracy on val"]
-    assert figure.axes[1].get_title(loc="right") == "best top-1 50.0%"
-
-
-def test_curves_bear_a_loss_that_is_not_a_number() -> None:
-    assert png_bytes(curves_picture({"train/loss": [(1, 2.0), (2, float("nan")), (3, float("inf"))]}))
+def test_long_names_keep_what_tells_them_apart() -> None:
+    names = [f"pretending to put something {place} something" for place in ("behind", "next to")]
+    short = [shortened(name, 40) for name in names]
+    assert len(set(short)) == 2
+    assert all(len(name) <= 40 for name in short)
+    assert shortened("pretending to turn something upside down", 20) == "pretending to…e down"
+    assert shortened("a" * 20, 20) == "a" * 20

@@ -3,6 +3,7 @@ import logging
 import shlex
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from kinoray.errors import ConfigError, ResourceError
 from kinoray.tracking.run import DatasetInfo, RunTracker
-from kinoray.train.events import BadVideo, EpochDone, Evaluation, Finished, Started, StepsDone
+from kinoray.train.events import BadVideo, BatchSeen, EpochDone, Evaluation, Finished, Mistake, Started, StepsDone
 
 STARTED = Started("cpu", 2, 1234, 3, 0, 10, 80, 20)
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -116,6 +117,13 @@ def test_metrics_of_steps_and_epochs(start, client) -> None:
     assert len(run.data.metrics) < 20, "MLflow's page grows slow with many keys"
 
 
+@pytest.mark.parametrize(("stopped", "ended"), [("val/top1 no better", "val/top1 no better"), ("", "all epochs done")])
+def test_why_it_ended(start, client, stopped: str, ended: str) -> None:
+    tracker = start()
+    tracker(Finished(stopped=stopped))
+    assert client.get_run(tracker.run_id).data.tags["ended"] == ended
+
+
 def test_best_is_the_monitored_metric(start, client) -> None:
     tracker = start(monitor="loss")
     tracker(epoch(0, 10, 0.5, is_best=True))
@@ -197,6 +205,45 @@ def test_the_description_of_a_clean_run_is_silent_about_bad_videos(start, client
     tracker(epoch(0, 10, 0.5, is_best=True))
     tracker.finish("FINISHED")
     assert "bad_videos" not in client.get_run(tracker.run_id).data.tags["mlflow.note.content"]
+
+
+def test_pictures_arrive(start, client) -> None:
+    tracker = start(classes=("jump", "run"))
+    tracker(STARTED)
+    tracker(BatchSeen(np.zeros((2, 3, 8, 8, 3), np.uint8), (((1, 1.0),), ((0, 0.7), (1, 0.3)))))
+    assert "batch.png" in {file.path for file in client.list_artifacts(tracker.run_id)}, "while the run goes on"
+    tracker(steps(5))
+    tracker(epoch(0, 10, 0.5, is_best=True))
+    tracker.put_files({"mistakes/01.gif": b"GIF89a"})
+    tracker.finish("FINISHED")
+    stored = {file.path for file in client.list_artifacts(tracker.run_id)}
+    assert stored == {"batch.png", "classes_best.png", "confusion_best.png", "curves.png", "mistakes", "recipe.yaml"}
+    assert [file.path for file in client.list_artifacts(tracker.run_id, "mistakes")] == ["mistakes/01.gif"]
+
+
+def test_the_mistakes_are_those_of_the_best_epoch(start) -> None:
+    tracker = start()
+    for index, (top1, is_best) in enumerate([(0.3, True), (0.5, True), (0.4, False)]):
+        done = epoch(index, 10 * index + 10, top1, is_best=is_best)
+        mistake = Mistake(index, f"v{index}", f"/v{index}.mp4", (0,), 1, 0.9, 0.1)
+        tracker(replace(done, evaluation=replace(done.evaluation, mistakes=(mistake,))))
+    assert [mistake.video_id for mistake in tracker.mistakes] == ["v1"]
+
+
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else(start, client, monkeypatch, caplog) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("no such font")
+
+    for name in ("batch_picture", "curves_picture", "confusion_picture"):
+        monkeypatch.setattr(f"kinoray.tracking.run.{name}", fail)
+    tracker = start(classes=("jump", "run"))
+    tracker(BatchSeen(np.zeros((1, 1, 8, 8, 3), np.uint8), (((1, 1.0),),)))
+    tracker(steps(5))
+    tracker(epoch(0, 10, 0.5, is_best=True))
+    tracker.finish("FINISHED")
+    assert {file.path for file in client.list_artifacts(tracker.run_id)} == {"classes_best.png", "recipe.yaml"}
+    assert points(client, tracker.run_id, "train/loss") == [(5, 1.0)]
+    assert "batch.png could not be drawn" in caplog.text
 
 
 def test_a_run_that_ends_before_its_first_step(start, client) -> None:

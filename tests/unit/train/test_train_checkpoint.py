@@ -58,7 +58,7 @@ def write(toy_recipe: MakeRecipe, net: nn.Module) -> Callable[..., Path]:
         optimizer.step()
         write_checkpoint(
             folder,
-            model=model,
+            weights=model.state_dict(),
             training_state={"optimizer": optimizer.state_dict()},
             recipe=toy_recipe(),
             classes=CLASSES,
@@ -181,6 +181,17 @@ def test_of_a_run_the_best_is_opened(write: Callable[..., Path], tmp_path: Path)
     (tmp_path / ".epoch-0004").mkdir()
     (tmp_path / ".epoch-0004" / "checkpoint.json").write_text("{")
     assert open_checkpoint(tmp_path).progress.epoch == 2
+
+
+@pytest.mark.parametrize("values", [[float("nan"), 0.6, 0.4], [0.6, float("nan"), 0.4], [0.6, 0.4, float("nan")]])
+def test_what_could_not_be_measured_is_not_the_best(
+    write: Callable[..., Path], tmp_path: Path, values: list[float]
+) -> None:
+    store = FolderStore(tmp_path / "run", monitor="top1", keep_best=1)
+    for epoch, top1 in enumerate(values):
+        source = write(tmp_path / f"source {epoch}", Progress(epoch, epoch), {"top1": top1})
+        store.save(source, name=f"epoch-{epoch:04d}", metrics={})
+    assert open_checkpoint(tmp_path / "run").metrics == {"top1": 0.6}
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,21 @@ def test_the_probe_tells_who_looks_at_the_order(toy_recipe: MakeRecipe) -> None:
     assert again == probes[True]
 
 
+def test_the_probe_counts_equal_scores_as_top1_does(toy_recipe: MakeRecipe) -> None:
+    class Undecided(torch.nn.Module):
+        def forward(self, clips: torch.Tensor) -> torch.Tensor:
+            return clips.new_zeros((*clips.shape[:2], 3), dtype=torch.float32)
+
+    recipe = toy_recipe()
+    dataset = load_data(recipe)
+    feed = LocalFeed(recipe, dataset, num_threads=2)
+    evaluation = evaluate(Undecided(), feed.val(0), World(), recipe=recipe, manifest=dataset.val)
+    labels = dataset.val.table["label"].to_pylist()
+    assert evaluation.metrics["top1"] == labels.count(2) / len(labels)
+    probe = temporal_probe(Undecided(), feed.val(0), World(), average="probability")
+    assert set(probe.values()) == {evaluation.metrics["top1"]}
+
+
 def test_the_probe_leaves_bad_videos_out(toy_recipe: MakeRecipe, toy_videos: Path) -> None:
     write_manifest(toy_videos / "val_missing.csv", [("missing.mp4", "dim"), *read_rows(toy_videos / "val.csv")])
     recipe = toy_recipe({"data.val.source": str(toy_videos / "val_missing.csv"), "data.max_bad_fraction": 0.5})

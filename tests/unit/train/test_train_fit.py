@@ -12,7 +12,7 @@ from toy_training import LIGHT, load_data, train_here
 from kinoray.errors import CheckpointError, ConfigError, DivergenceError
 from kinoray.recipe import Recipe
 from kinoray.train.checkpoint import open_checkpoint
-from kinoray.train.events import EpochDone, Finished, Started, StepsDone
+from kinoray.train.events import BatchSeen, EpochDone, Finished, Started, StepsDone
 from kinoray.train.local import fit_locally
 
 MakeRecipe = Callable[..., Recipe]
@@ -44,7 +44,7 @@ def test_it_learns(learned) -> None:
 
 def test_events_come_in_order(learned) -> None:
     recipe, _, events = learned
-    expected = [Started] + ([StepsDone] * 4 + [EpochDone]) * 8 + [Finished]
+    expected = [Started, BatchSeen] + ([StepsDone] * 4 + [EpochDone]) * 8 + [Finished]
     assert [type(event) for event in events] == expected
     assert [event.step for event in of_kind(events, StepsDone)] == list(range(1, 33))
     assert [event.epoch for event in of_kind(events, StepsDone)] == [step // 4 for step in range(32)]

@@ -176,6 +176,15 @@ def test_an_optimizer_of_other_parameters_cannot_go_on(toy_recipe: MakeRecipe, t
         checkpoint.restore_optimizer(optimizer, checkpoint.training_state()["optimizer"], net, toy_recipe())
 
 
+def test_momentum_of_other_parameters_is_not_taken_up(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    """As many as before, of the same shapes."""
+    train_here(toy_recipe({"training.freeze": [r"^norm\.weight"]}), tmp_path)
+    changed = toy_recipe({"training.freeze": [r"^norm\.bias"], "training.epochs": 3})
+    message = r"epoch-0001: norm\.bias, norm\.weight: trained then and frozen now, or the other way round; keep"
+    with pytest.raises(CheckpointError, match=message):
+        train_here(changed, tmp_path)
+
+
 def test_another_optimizer_cannot_go_on(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
     train_here(toy_recipe(), tmp_path)
     values = {**toy_recipe({"training.epochs": 3}).model_dump(mode="json"), "optimizer": {"kind": "adamw", "lr": 0.01}}

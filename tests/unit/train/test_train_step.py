@@ -1,7 +1,7 @@
 """One optimizer step against a plain full-batch loop."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from toy_training import ToyNet
+from toy_training import ToyNet, batch_of
 
 from kinoray.recipe import Recipe, TrainingConfig
 from kinoray.train.batch import Batch
@@ -21,25 +21,6 @@ from kinoray.transforms.kinds import MixConfig
 from kinoray.transforms.mix import mix
 
 MakeRecipe = Callable[..., Recipe]
-
-
-def batch_of(num_videos: int, *, num_views: int = 1, bad: Sequence[int] = (), seed: int = 0) -> Batch:
-    """Noise, with blank clips where a video is bad."""
-    rng = np.random.default_rng(seed)
-    clips = rng.integers(0, 256, (num_videos, num_views, 4, 16, 16, 3), dtype=np.uint8)
-    clips[list(bad)] = 0
-    return Batch.from_columns(
-        {
-            "clip": clips,
-            "label": np.arange(num_videos) % 3,
-            "video_id": np.array([f"v{index}" for index in range(num_videos)]),
-            "position": np.arange(num_videos),
-            "clip_seed": np.arange(num_videos),
-            "error": np.array(["cannot be read" if index in bad else "" for index in range(num_videos)]),
-            "decode_seconds": np.full(num_videos, 0.25),
-            "colour": np.zeros(num_videos, np.int64),
-        }
-    )
 
 
 def learner_of(norm: str = "group", **training: object) -> Learner:

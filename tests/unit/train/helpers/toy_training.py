@@ -4,7 +4,7 @@ A module of its own name, so that recipes reach it as ``toy_training:ToyConfig``
 """
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from kinoray.losses import LossConfig
 from kinoray.models.base import Recognizer
 from kinoray.models.kinds import ModelConfig
 from kinoray.recipe import Recipe
+from kinoray.train.batch import Batch
 from kinoray.train.checkpoint import FolderStore
 from kinoray.train.events import Event
 from kinoray.train.local import LocalFeed
@@ -142,6 +143,25 @@ def toy_values(root: Path) -> dict[str, Any]:
         "optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4},
         "training": {"epochs": 2, "log_every_steps": 1},
     }
+
+
+def batch_of(num_videos: int, *, num_views: int = 1, bad: Sequence[int] = (), seed: int = 0) -> Batch:
+    """Noise, with blank clips where a video is bad."""
+    rng = np.random.default_rng(seed)
+    clips = rng.integers(0, 256, (num_videos, num_views, 4, 16, 16, 3), dtype=np.uint8)
+    clips[list(bad)] = 0
+    return Batch.from_columns(
+        {
+            "clip": clips,
+            "label": np.arange(num_videos) % 3,
+            "video_id": np.array([f"v{index}" for index in range(num_videos)]),
+            "position": np.arange(num_videos),
+            "clip_seed": np.arange(num_videos),
+            "error": np.array(["cannot be read" if index in bad else "" for index in range(num_videos)]),
+            "decode_seconds": np.full(num_videos, 0.25),
+            "colour": np.zeros(num_videos, np.int64),
+        }
+    )
 
 
 def load_data(recipe: Recipe) -> Dataset:

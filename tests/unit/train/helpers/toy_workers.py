@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def outcome(recipe: Recipe, folder: Path, rank: int, size: int) -> dict[str, Any
     dataset = load_data(recipe)
     events: list[Event] = []
     feed = ShareFeed(recipe, dataset, world)
-    store = FirstWorkersStore(folder, monitor="top1", keep_best=1)
+    store = FirstWorkersStore(folder, monitor="top1", keep_best=recipe.training.keep_best)
     fit(recipe, feed, store, world, events.append)
     torch.manual_seed(1)
     model = recipe.model.build().eval()
@@ -92,12 +93,19 @@ def outcome(recipe: Recipe, folder: Path, rank: int, size: int) -> dict[str, Any
     }
 
 
-def worker(rank: int, size: int, recipes: dict[str, str], folder: Path) -> None:
-    """Train every recipe (name -> file) with the others; leaves ``NAME-RANK.pt``."""
+@contextmanager
+def joined_workers(rank: int, size: int, folder: Path) -> Iterator[None]:
+    """A process group over gloo, on one thread."""
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     # Workers meet in a file: a port that was free a moment ago may be taken.
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
-    for name, path in recipes.items():
-        torch.save(outcome(Recipe.load(path), folder / name, rank, size), folder / f"{name}-{rank}.pt")
+    yield
     dist.destroy_process_group()
+
+
+def worker(rank: int, size: int, recipes: dict[str, str], folder: Path) -> None:
+    """Train every recipe (name -> file) with the others; leaves ``NAME-RANK.pt``."""
+    with joined_workers(rank, size, folder):
+        for name, path in recipes.items():
+            torch.save(outcome(Recipe.load(path), folder / name, rank, size), folder / f"{name}-{rank}.pt")
