@@ -16,6 +16,7 @@ from kinoray.metrics import (
     mean_average_precision,
     mean_average_precision_of_videos,
     mean_class_accuracy,
+    multi_label_metrics,
     ranked,
     top_k_accuracy,
 )
@@ -97,6 +98,9 @@ def test_several_labels_and_at_least_one() -> None:
     assert mean_average_precision(scores, targets) == pytest.approx(expected["mean_average_precision"], abs=1e-12)
     of_videos = mean_average_precision_of_videos(scores, targets)
     assert of_videos == pytest.approx(expected["mmit_mean_average_precision"], abs=1e-12)
+    measured = multi_label_metrics(scores, targets)
+    assert measured["mmit_mean_average_precision"] == of_videos
+    assert measured["mean_average_precision"] == mean_average_precision(scores, targets)
 
 
 def test_losses() -> None:

@@ -48,15 +48,25 @@ class RayFeed:
 
     def train(self, epoch: int) -> Iterator[Batch]:
         is_due = self._recipe.evaluation.is_due(epoch, self._recipe.training.epochs)
-        following = ("val", epoch) if self.dataset.val is not None and is_due else ("train", epoch + 1)
+        is_measured = is_due and self._recipe.training.precise_batch_norm is not None
+        following = ("first", epoch) if is_measured else self._after_training(epoch, is_due=is_due)
         return self._taken(("train", epoch)).batches(then=lambda: self._start(following))
+
+    def first_batches(self, epoch: int) -> Iterator[Batch]:
+        following = self._after_training(epoch, is_due=True)
+        return self._taken(("first", epoch)).batches(then=lambda: self._start(following))
 
     def val(self, epoch: int) -> Iterator[Batch]:
         return self._taken(("val", epoch)).batches(then=lambda: self._start(("train", epoch + 1)))
 
     def _opened(self, key: tuple[str, int]) -> "Stream":
-        split, epoch = key
-        return self._val_stream() if split == "val" else self._train_stream(epoch)
+        what, epoch = key
+        if what == "val":
+            return self._val_stream()
+        return self._train_stream(epoch, self._recipe.training.precise_batch_norm if what == "first" else None)
+
+    def _after_training(self, epoch: int, *, is_due: bool) -> tuple[str, int]:
+        return ("val", epoch) if self.dataset.val is not None and is_due else ("train", epoch + 1)
 
     def _start(self, key: tuple[str, int]) -> None:
         if key[1] < self._recipe.training.epochs:
@@ -68,12 +78,15 @@ class RayFeed:
         ahead, self._next = self._next, None
         return ahead[1] if ahead is not None and ahead[0] == key else self._opened(key)
 
-    def _train_stream(self, epoch: int) -> "Stream":
+    def _train_stream(self, epoch: int, num_batches: int | None) -> "Stream":
+        """So many batches of an epoch, None is all."""
         split = self._recipe.data.train
         plan = epoch_plan(self.dataset.train.table, seed=self._recipe.seed, epoch=epoch)
         share = training_share(plan, batch_size=split.batch_size, rank=self._world.rank, world_size=self._world.size)
-        reader = ClipReader(split, self.dataset.flip_labels)
-        return decoded(share, reader, split.batch_size // self._world.size, self._budget, self._world)
+        batch_size = split.batch_size // self._world.size
+        rows = share if num_batches is None else share.slice(0, num_batches * batch_size)
+        reader = ClipReader(split, self.dataset.flip_labels, reader=self._recipe.data.reader)
+        return decoded(rows, reader, batch_size, self._budget, self._world)
 
     def _val_stream(self) -> "Stream":
         assert self.dataset.val is not None
@@ -126,7 +139,7 @@ def evaluation_stream(
     share = evaluation_share(
         evaluation_plan(manifest), batch_size=split.batch_size, rank=world.rank, world_size=world.size
     )
-    return decoded(share, ClipReader(split), split.batch_size, budget, world)
+    return decoded(share, ClipReader(split, reader=recipe.data.reader), split.batch_size, budget, world)
 
 
 def decoded(rows: pa.Table, reader: ClipReader, batch_size: int, budget: DecodeBudget, world: World) -> Stream:

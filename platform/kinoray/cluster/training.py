@@ -25,10 +25,13 @@ from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
 from kinoray.data.plan import check_batch_size, num_steps
 from kinoray.errors import KinorayError
+from kinoray.metrics import SMALLER_IS_BETTER
+from kinoray.models.pretrained import is_weights_file
 from kinoray.recipe import Recipe
 from kinoray.site import Allocation, Site
 from kinoray.train.checkpoint import Checkpoint, best_of_run, check_weights
 from kinoray.train.events import Listener
+from kinoray.train.wrapping import check_workers
 
 
 class Trainer(TorchTrainer):  # type: ignore[misc]
@@ -50,17 +53,25 @@ class StopAtOwnErrors(UserCallback):  # type: ignore[misc]
                     raise cause
 
 
-def check_run(recipe: Recipe, dataset: Dataset, allocation: Allocation) -> None:
+def check_run(recipe: Recipe, dataset: Dataset, allocation: Allocation, *, resumes: bool = False) -> None:
     """Find what would only fail once workers are up.
 
+    Args:
+        recipe: of the run.
+        dataset: of the recipe.
+        allocation: what the run gets.
+        resumes: whether the run goes on from a checkpoint of its own.
+
     Raises:
-        ConfigError: the global batch suits neither the data nor the workers.
-        CheckpointError: there is nothing at ``training.init_from``.
+        ConfigError: the global batch suits neither the data nor the workers, or these cannot do what is asked.
+        CheckpointError: there is nothing at ``training.init_from`` or ``model.pretrained``.
     """
     num_steps(dataset.train.num_videos, recipe.data.train.batch_size)
     check_batch_size(recipe.data.train.batch_size, allocation.num_workers)
-    if recipe.training.init_from is not None:
-        check_weights(recipe.training.init_from, "training.init_from")
+    check_workers(recipe.training, num_workers=allocation.num_workers, on_gpu=allocation.gpus_per_worker > 0)
+    if not resumes:  # a run that goes on needs no others, which may be gone by now
+        for setting, place in _weights_of(recipe).items():
+            check_weights(place, setting)
 
 
 def train(
@@ -87,7 +98,7 @@ def train(
         checkpoint_config=CheckpointConfig(
             num_to_keep=recipe.training.keep_best,
             checkpoint_score_attribute=recipe.evaluation.monitor,
-            checkpoint_score_order="max",
+            checkpoint_score_order="min" if recipe.evaluation.monitor in SMALLER_IS_BETTER else "max",
         ),
         failure_config=FailureConfig(max_failures=site.max_failures),
         logging_config=LoggingConfig(log_level="ERROR"),
@@ -95,7 +106,7 @@ def train(
     )
     with delivering(listeners) as mailbox:
         task = TrainingTask(
-            recipe=_with_absolute_init_from(recipe),
+            recipe=with_absolute_weights(recipe),
             dataset=dataset.absolute(),
             budget=DecodeBudget.of(allocation),
             num_threads=allocation.threads_per_worker,
@@ -139,36 +150,49 @@ def _run(worker: Any, task: TrainingTask | EvaluationTask, allocation: Allocatio
         scaling_config=ScalingConfig(
             num_workers=allocation.num_workers,
             use_gpu=allocation.gpus_per_worker > 0,
-            resources_per_worker=_resources(allocation),
+            resources_per_worker=worker_resources(allocation),
         ),
         run_config=run_config,
     )
     try:
         return trainer.fit()
     except TrainingFailedError as failure:
-        own = _own_error(failure)
+        own = own_error(failure)
         if own is None:
             raise
         own.at_work = True
         raise own from failure
 
 
-def _resources(allocation: Allocation) -> dict[str, float]:
+def worker_resources(allocation: Allocation) -> dict[str, float]:
+    """What Ray reserves for one worker."""
     resources = {"CPU": allocation.reserved_cpus_per_worker}
     if allocation.gpus_per_worker:
         resources["GPU"] = allocation.gpus_per_worker
     return resources
 
 
-def _with_absolute_init_from(recipe: Recipe) -> Recipe:
-    """Workers have a working folder of their own."""
-    place = recipe.training.init_from
-    if place is None or "://" in place:
-        return recipe
-    return recipe.replace({"training.init_from": str(Path(place).resolve())}, "the working folder")
+def _weights_of(recipe: Recipe) -> dict[str, str]:
+    """Setting -> where its weights lie; names that a family of models gives a meaning to are left out."""
+    found = {}
+    if (place := recipe.training.init_from) is not None:
+        found["training.init_from"] = place
+    if isinstance(pretrained := recipe.flat().get("model.pretrained"), str) and is_weights_file(pretrained):
+        found["model.pretrained"] = pretrained
+    return found
 
 
-def _own_error(failure: Exception) -> KinorayError | None:
+def with_absolute_weights(recipe: Recipe, folder: str = "") -> Recipe:
+    """Workers have a working folder of their own; ``folder`` is the job's, where this is not called in the job.
+
+    Links are not followed: a file may be a ``.pth`` by the link's name alone.
+    """
+    places = _weights_of(recipe).items()
+    local = {setting: str((Path(folder) / place).absolute()) for setting, place in places if "://" not in place}
+    return recipe.replace(local, "the working folder") if local else recipe
+
+
+def own_error(failure: Exception) -> KinorayError | None:
     """The error of ours inside Ray's wrapping, the first worker's where several failed; None where there is none."""
     errors: list[BaseException] = [failure]
     if isinstance(failure, WorkerGroupError):

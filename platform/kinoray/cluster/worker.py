@@ -21,11 +21,15 @@ from kinoray.cluster.remote import DecodeBudget
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
 from kinoray.errors import ResourceError
+from kinoray.metrics import merit
 from kinoray.recipe import Recipe
 from kinoray.train.evaluate import predict, temporal_probe
 from kinoray.train.loop import fit
 from kinoray.train.predictions import Predictions, gather_predictions
 from kinoray.train.world import World
+
+UNMEASURED_MERIT = -1e30
+"""Of an epoch without an evaluation: Ray Train wants a number to rank it by."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class RayStore:
         self._fetched: tempfile.TemporaryDirectory[str] | None = None
 
     def save(self, checkpoint: Path | None, *, name: str, metrics: Mapping[str, float]) -> str:
-        reported = {self.monitor: metrics.get(self.monitor, -1.0), **metrics}
+        reported = {self.monitor: merit(self.monitor, UNMEASURED_MERIT), **metrics}
         folder = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint is not None else None
         ray.train.report(reported, checkpoint=folder, checkpoint_dir_name=name)
         return f"{self.run_folder}/{name}"
@@ -93,12 +97,8 @@ class RayStore:
 def train_worker(config: Mapping[str, TrainingTask]) -> None:
     """One worker of a training run."""
     task = config["task"]
-    if "://" not in task.run_folder and not Path(task.run_folder).is_dir():
-        raise ResourceError(
-            f"site.storage: {task.run_folder} is not there on {socket.gethostname()}; with several nodes give a folder "
-            "that all of them mount, or a URI such as s3://bucket/runs"
-        )
-    world = _enter_world(task.num_threads)
+    check_storage(task.run_folder)
+    world = enter_world(task.num_threads)
     feed = RayFeed(task.recipe, task.dataset, world, task.budget)
     store = RayStore(task.run_folder, task.recipe.evaluation.monitor)
     emit = sender(task.mailbox) if world.is_first else _ignore
@@ -108,23 +108,36 @@ def train_worker(config: Mapping[str, TrainingTask]) -> None:
 def evaluate_worker(config: Mapping[str, EvaluationTask]) -> EvaluationOutcome | None:
     """One worker of an evaluation; rank 0 returns the outcome."""
     task = config["task"]
-    world = _enter_world(task.num_threads)
+    world = enter_world(task.num_threads)
     model = task.recipe.model.without_pretrained().build()
     model.load_state_dict(ray.get(task.weights))
     model = model.to(world.device).eval()
-    average = task.recipe.evaluation.average
+    average, label_sets = task.recipe.evaluation.average, task.manifest.label_sets
     started = time.perf_counter()
 
     def batches() -> Any:
         return evaluation_stream(task.recipe, task.split, task.manifest.table, world, task.budget).batches()
 
-    predictions = gather_predictions(predict(model, batches(), average=average, world=world), world)
+    share = predict(model, batches(), average=average, world=world, multi_label=label_sets is not None)
+    predictions = gather_predictions(share, world)
     seconds = time.perf_counter() - started
-    probe = temporal_probe(model, batches(), world, average=average) if task.with_probe else {}
+    probe = {}
+    if task.with_probe:
+        probe = temporal_probe(model, batches(), world, average=average, label_sets=label_sets)
     return None if predictions is None else EvaluationOutcome(predictions, probe, seconds)
 
 
-def _enter_world(num_threads: int) -> World:
+def check_storage(folder: str) -> None:
+    """Raises ResourceError where this node does not see the folder of a run."""
+    if "://" not in folder and not Path(folder).is_dir():
+        raise ResourceError(
+            f"site.storage: {folder} is not there on {socket.gethostname()}; with several nodes give a folder "
+            "that all of them mount, or a URI such as s3://bucket/runs"
+        )
+
+
+def enter_world(num_threads: int) -> World:
+    """This worker's place in its group; Ray's reports are hushed."""
     import ray.train.v2._internal.execution.context as train_context
 
     # Named after its file, so no logging configuration reaches it; it repeats every report in full.

@@ -52,7 +52,18 @@ MODELS = KindTable(
     kinds={
         "tiny3d": "kinoray.models.tiny3d:Tiny3DConfig",
         "tsn": "kinoray.models.tsn:TSNConfig",
+        "tsm": "kinoray.models.tsm:TSMConfig",
+        "tin": "kinoray.models.tin:TINConfig",
+        "trn": "kinoray.models.trn:TRNConfig",
+        "tanet": "kinoray.models.tanet:TANetConfig",
+        "c2d": "kinoray.models.c2d:C2DConfig",
         "slowfast": "kinoray.models.slowfast:SlowFastConfig",
+        "slowonly": "kinoray.models.slowonly:SlowOnlyConfig",
+        "i3d": "kinoray.models.i3d:I3DConfig",
+        "r2plus1d": "kinoray.models.r2plus1d:R2Plus1DConfig",
+        "csn": "kinoray.models.csn:CSNConfig",
+        "c3d": "kinoray.models.c3d:C3DConfig",
+        "x3d": "kinoray.models.x3d:X3DConfig",
     },
 )
 AnyModel = Annotated[ModelConfig, MODELS]

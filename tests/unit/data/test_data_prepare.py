@@ -18,7 +18,7 @@ from kinoray.data.prepare import FACTS_SCHEMA, Preparation, failed, output_name,
 from kinoray.data.prepared import Record
 from kinoray.data.sources import ManifestSource
 from kinoray.data.splits import Division
-from kinoray.errors import ConfigError, DataError, DecodeError, ResourceError
+from kinoray.errors import DataError, DecodeError, ResourceError
 from kinoray.video.decode import VideoReader
 from kinoray.video.packets import PacketIndex
 from kinoray.video.shards import is_shard_path, read_shard_video

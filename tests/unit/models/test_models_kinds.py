@@ -13,18 +13,53 @@ from kinoray.models.kinds import MODELS, ModelConfig
 
 SMALL: dict[str, dict[str, Any]] = {
     "tsn": {"backbone": "resnet18"},
+    "tsm": {"backbone": "resnet14"},
+    "tin": {"backbone": "resnet14"},
+    "trn": {"backbone": "resnet14", "embed_width": 8},
+    "tanet": {"backbone": "resnet14"},
+    "c2d": {"backbone": "resnet14"},
+    "c3d": {"num_frames": 16, "crop": 32, "width": 4, "hidden": 16},
+    "csn": {"width": 8},
+    "i3d": {"depth": 18, "width": 8},
+    "r2plus1d": {"depth": 18, "width": 4},
+    "slowonly": {"depth": 18, "width": 8},
+    "x3d": {"width_factor": 0.3, "depth_factor": 0.2, "hidden": 16},
     "slowfast": {"depth": 18, "width": 8, "channel_ratio": 4, "speed_ratio": 4},
 }
 """The settings that make a family small; a family that is small by itself needs none."""
 
 PUBLISHED: list[tuple[dict[str, Any], int]] = [
     ({"kind": "tsn", "backbone": "resnet50"}, 24_327_632),
+    ({"kind": "tsm"}, 24_327_632),
+    ({"kind": "tsm", "backbone": "mobilenet_v2"}, 2_736_272),
+    ({"kind": "tsm", "backbone": "mobileone_s4"}, 13_721_848),
+    ({"kind": "tsm", "non_local": "dot_product"}, 31_682_000),
+    ({"kind": "tin"}, 24_358_640),
+    ({"kind": "tanet"}, 25_590_320),
     ({"kind": "slowfast", "depth": 50, "speed_ratio": 8}, 34_479_288),
     ({"kind": "slowfast", "depth": 50, "speed_ratio": 4, "fusion_kernel": 7}, 34_565_560),
     ({"kind": "slowfast", "depth": 101, "speed_ratio": 4, "fusion_kernel": 7}, 62_912_312),
     ({"kind": "slowfast", "depth": 101, "fast_depth": 50}, 62_384_312),
+    ({"kind": "c2d"}, 24_327_632),
+    ({"kind": "c2d", "backbone": "resnet101"}, 43_319_760),
+    ({"kind": "c3d", "num_classes": 101}, 78_409_573),
+    ({"kind": "csn"}, 13_131_152),
+    ({"kind": "csn", "depth": 152}, 29_703_568),
+    ({"kind": "csn", "depth": 152, "interactions": "preserved"}, 33_016_592),
+    ({"kind": "i3d"}, 28_043_472),
+    ({"kind": "i3d", "num_classes": 101}, 27_430_821),
+    ({"kind": "i3d", "non_local": "dot_product"}, 35_397_840),
+    ({"kind": "i3d", "non_local": "embedded_gaussian"}, 35_397_840),
+    ({"kind": "i3d", "non_local": "gaussian"}, 31_723_728),
+    ({"kind": "i3d", "inflate": "all", "stem_time_strides": (1, 1)}, 33_024_208),
+    ({"kind": "r2plus1d"}, 63_759_281),
+    ({"kind": "slowonly"}, 32_454_096),
+    ({"kind": "slowonly", "depth": 101}, 60_359_120),
+    ({"kind": "slowonly", "mean": (128.0, 128.0), "std": (128.0, 128.0)}, 32_450_960),
+    ({"kind": "slowonly", "non_local": "embedded_gaussian"}, 39_808_464),
+    ({"kind": "x3d"}, 3_794_322),
 ]
-"""Settings and the number of parameters for 400 classes."""
+"""Settings and the number of parameters, for 400 classes unless they say otherwise."""
 
 
 @pytest.fixture(params=sorted(MODELS.kinds))
@@ -50,8 +85,8 @@ def model(config: ModelConfig) -> Recognizer:
 
 @pytest.fixture
 def clips(config: ModelConfig) -> Tensor:
-    """Two videos, two views each, 8 frames of 32 x 32."""
-    shape = (2, 2, len(config.mean), 8, 32, 32)
+    """Two videos, two views each, 8 frames of 32 x 32, or as many as the family is told."""
+    shape = (2, 2, len(config.mean), getattr(config, "num_frames", 8), 32, 32)
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 

@@ -1,0 +1,213 @@
+"""The workers of a sweep: a Ray Train run that lasts as long as the sweep and trains one trial after the other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
+
+from kinoray.cluster.desk import Answer, Ended, Failed, Job, Report
+from kinoray.cluster.ingest import RayFeed
+from kinoray.cluster.remote import DecodeBudget
+from kinoray.cluster.training import with_absolute_weights
+from kinoray.cluster.worker import check_storage, enter_world
+from kinoray.data.config import Dataset
+from kinoray.errors import DivergenceError, KinorayError
+from kinoray.metrics import merit
+from kinoray.recipe import Recipe
+from kinoray.sweep import Sweep
+from kinoray.sweep_datasets import dataset_key
+from kinoray.train.checkpoint import INDEX, rank_key, read_summary
+from kinoray.train.events import EpochDone, Event, Finished
+from kinoray.train.fetching import file_sizes, folders_with, local_folder
+from kinoray.train.loop import fit
+from kinoray.train.world import World
+
+PRUNED = "stopped by the sweep"
+
+
+@dataclass(frozen=True)
+class SlotTask:
+    """All that a group of workers needs to know.
+
+    Attributes:
+        slot: its number.
+        recipe: that all trials start from.
+        datasets: key of ``dataset_key`` -> reference to it in the object store.
+        desk: the actor that hands out jobs.
+        mailbox: the actor that takes events, as pairs of a trial's number and an event.
+        storage: of the sweep, a path or URI.
+        working_folder: of the job; weights may be named relative to it.
+    """
+
+    slot: int
+    sweep: Sweep
+    recipe: Recipe
+    datasets: Mapping[str, Any]
+    desk: Any
+    mailbox: Any
+    storage: str
+    budget: DecodeBudget
+    num_threads: int
+    working_folder: str
+
+
+class StartAnewError(RuntimeError):
+    """Some workers of a group have left a job that others are in: all of them are replaced."""
+
+
+def slot_worker(config: Mapping[str, SlotTask]) -> None:
+    """One worker of a group."""
+    task = config["task"]
+    check_storage(task.storage)
+    world = enter_world(task.num_threads)
+    datasets: dict[str, Dataset] = {}
+    while (job := _next_job(task, world)) != "closed":
+        _train(job, datasets, task, world)
+
+
+def _next_job(task: SlotTask, world: World) -> Any:
+    """A job or ``closed``, the same for every worker of the group."""
+    while True:
+        job = world.share(ray.get(task.desk.next_job.remote(task.slot)) if world.is_first else None)
+        if job is not None:
+            return job
+
+
+def _train(job: Job, datasets: dict[str, Dataset], task: SlotTask, world: World) -> None:
+    """Train a trial and tell how it ends; an error of ours ends the trial only.
+
+    Args:
+        job: says which.
+        datasets: that this worker has used so far; takes the trial's.
+        task: of the group.
+        world: of the group.
+
+    Raises:
+        StartAnewError: other workers of the group may wait for this one.
+    """
+    line: _Line | None = None
+    try:
+        recipe = with_absolute_weights(task.sweep.recipe_of(task.recipe, job.trial), task.working_folder)
+        if (key := dataset_key(recipe)) not in datasets:
+            known = task.datasets.get(key)
+            datasets[key] = ray.get(known) if known else recipe.data.load(recipe.model.num_classes)
+        store = TrialStore(job, recipe, world)
+        line = _Line(job, recipe, task, world, store)
+        fit(recipe, RayFeed(recipe, datasets[key], world, task.budget), store, world, line, reason_to_end=line.reason)
+        line.end()
+    except KinorayError as error:
+        tell(task, job, Failed(str(error), again=False))
+        # All workers make the same recipe and see the same loss; of other errors the rest of a group may know nothing.
+        if world.size > 1 and line is not None and not isinstance(error, DivergenceError):
+            raise StartAnewError(str(error)) from None  # not as its cause, which would end the sweep
+    except Exception as error:
+        tell(task, job, Failed(f"{type(error).__name__}: {error}", again=True))
+        raise StartAnewError(str(error)) from error
+    if world.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def tell(task: SlotTask, job: Job, answer: Answer) -> None:
+    """Answer whoever submitted the job."""
+    ray.get(task.desk.tell.remote(task.slot, job.ticket, answer))
+
+
+class _Line:
+    """The listener of a trial's training on one worker: passes events on, and waits at each report for the decision."""
+
+    def __init__(self, job: Job, recipe: Recipe, task: SlotTask, world: World, store: "TrialStore") -> None:
+        self.job, self.recipe, self.task, self.world, self.store = job, recipe, task, world, store
+        self._train_seconds = 0.0
+        self._held: Report | None = None
+        self._reason = self._own_reason = ""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self._own_reason = "" if self._reason else event.stopped
+        if self.world.is_first and not (isinstance(event, Finished) and self._reason):
+            posted = self.task.mailbox.put.remote((self.job.trial.number, event))
+            if isinstance(event, EpochDone | Finished):
+                ray.get(posted)  # it is delivered before what the sweep makes of it
+        if isinstance(event, EpochDone):
+            self._on_epoch(event)
+
+    def reason(self) -> str:
+        """Why training is to end, the same on every worker; empty: go on."""
+        return self._reason
+
+    def end(self) -> None:
+        """Training is done: tell it, with the last report where there is one."""
+        if not self.world.is_first:
+            return
+        if self._held is not None:
+            tell(self.task, self.job, self._held)
+        elif not self._reason:
+            tell(self.task, self.job, Ended(self._own_reason))
+
+    def _on_epoch(self, event: EpochDone) -> None:
+        evaluated = event.evaluation
+        self._train_seconds += event.seconds + (evaluated.seconds if evaluated else 0.0)
+        if evaluated is None:
+            return
+        value = evaluated.metrics[self.recipe.evaluation.monitor]
+        is_last = event.epoch == self.recipe.training.epochs - 1
+        report = Report(event.epoch, value, event.checkpoint, self._train_seconds, is_last)
+        self._train_seconds = 0.0
+        if is_last:
+            self._held = report  # what comes behind the last epoch belongs to the trial
+            return
+        if self.world.is_first:
+            tell(self.task, self.job, report)
+        self._reason = "" if self._decision() == "go" else PRUNED
+        self.store.prune()
+
+    def _decision(self) -> Any:
+        while True:
+            asked = self.task.desk.decision.remote(self.job.ticket) if self.world.is_first else None
+            decision = self.world.share(None if asked is None else ray.get(asked))
+            if decision is not None:
+                return decision
+
+
+class TrialStore:
+    """The checkpoints of a trial, in its own folder; the sweep, not Ray Train, says from which one it goes on."""
+
+    def __init__(self, job: Job, recipe: Recipe, world: World) -> None:
+        self.job, self.is_first = job, world.is_first
+        self.monitor, self.keep_best = recipe.evaluation.monitor, recipe.training.keep_best
+        self._kept: dict[str, tuple[float, int]] = {}
+        if self.is_first and job.resume_from is not None:
+            self._kept = {
+                place: rank_key(read_summary(place), self.monitor) for place in folders_with(job.folder, INDEX)
+            }
+
+    def save(self, checkpoint: Path | None, *, name: str, metrics: Mapping[str, float]) -> str:
+        place = f"{self.job.folder}/{name}"
+        if checkpoint is not None:
+            filesystem, folder = FileSystem.from_uri(place)
+            filesystem.create_dir(folder, recursive=True)
+            filesystem.delete_dir_contents(folder)
+            copy_files(str(checkpoint), folder, source_filesystem=LocalFileSystem(), destination_filesystem=filesystem)
+            value = metrics.get(self.monitor)
+            worth = float("-inf") if value is None else merit(self.monitor, value)
+            self._kept.pop(place, None)
+            self._kept[place] = worth, int(name.rpartition("-")[2])
+        return place
+
+    def latest(self) -> Path | None:
+        place = self.job.resume_from
+        return None if place is None else local_folder(place, tuple(file_sizes(place)))
+
+    def prune(self) -> None:
+        """Drop what is neither the newest nor among the best. Called when the sweep has noted the newest one."""
+        if self.job.keep_all or not self._kept:
+            return
+        best = sorted(self._kept, key=self._kept.__getitem__, reverse=True)[: self.keep_best]
+        for place in set(self._kept) - {*best, next(reversed(self._kept))}:
+            filesystem, folder = FileSystem.from_uri(place)
+            filesystem.delete_dir(folder)
+            del self._kept[place]

@@ -1,0 +1,101 @@
+"""A sweep on real workers: the numbers of a training alone, early ends, workers that die, and going on."""
+
+import os
+import signal
+
+import psutil
+import pytest
+import yaml
+
+from kinoray.cluster.sweep import run_sweep
+from kinoray.cluster.sweep_plan import Plan, plan_sweep
+from kinoray.cluster.training import train
+from kinoray.cluster.trial_log import TrialLog
+from kinoray.site import Allocation, Capacity, Node
+from kinoray.sweep import Sweep, SweepFinished, SweepStarted, TrialChanged, TrialEvent
+from kinoray.train.checkpoint import open_checkpoint
+from kinoray.train.events import EpochDone, Finished, Started
+
+pytestmark = pytest.mark.ray
+ONE = Allocation(num_workers=1, cpus_per_worker=1, gpus_per_worker=0, decode_cpus=1)
+TWO_CPUS = Capacity((Node(2),))
+
+
+@pytest.fixture
+def sweep_run(tmp_path, recipe_values, site):
+    """``sweep_run(name, **sweep's values)``: its plan, final states and events."""
+
+    def run(name, *listeners, **values) -> tuple[Plan, tuple, list]:
+        (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe_values))
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"recipe": "small.yaml", **values}))
+        alone = site.model_copy(update={"workers": 1, "cpus_per_worker": 1})
+        plan = plan_sweep(Sweep.load(tmp_path / f"{name}.yaml"), alone, TWO_CPUS)
+        events = []
+        states = run_sweep(plan, TrialLog(plan.folder), [events.append, *listeners])
+        return plan, states, events
+
+    return run
+
+
+def epochs(events):
+    """Metrics after each epoch."""
+    return [event.evaluation.metrics for event in events if isinstance(event, EpochDone)]
+
+
+def of_trial(events, number):
+    return [event.event for event in events if isinstance(event, TrialEvent) and event.number == number]
+
+
+def test_trials_give_the_numbers_of_a_training_alone(sweep_run, site):
+    space = {"optimizer.lr": {"grid": [0.05, 1e9]}, "schedule": {"choice": {"cosine": [{"kind": "cosine"}]}}}
+    plan, states, events = sweep_run("same", space=space, search="grid", seeds=[0, 1])
+    assert plan.concurrency == 1
+    assert [state.status for state in sorted(states, key=lambda s: s.trial.number)] == [
+        "finished",
+        "finished",
+        "failed",
+        "failed",
+    ]
+    assert "training diverged" in states[-1].error
+    for number in (0, 1):
+        trial = plan.sweep.planned(plan.recipe)[number]
+        alone: list = []
+        recipe = plan.sweep.recipe_of(plan.recipe, trial)
+        train(recipe, recipe.data.load(8), site, ONE, run_name=f"alone-{number}", listeners=[alone.append])
+        assert epochs(of_trial(events, number)) == epochs(alone)
+    assert open_checkpoint(states[0].checkpoint).metrics["top1"] == states[0].best
+    _are_told_in_order(events)
+
+
+def _are_told_in_order(events):
+    assert isinstance(events[0], SweepStarted)
+    assert isinstance(events[-1], SweepFinished)
+    first = [event for event in events if isinstance(event, TrialChanged) and event.state.trial.number == 0]
+    assert [(event.state.status, event.state.epoch) for event in first] == [
+        ("waiting", 0),
+        ("running", 0),
+        ("running", 1),
+        ("finished", 2),
+    ]
+    last_of_training = events.index(TrialEvent(0, next(e for e in of_trial(events, 0) if isinstance(e, Finished))))
+    assert last_of_training < events.index(first[-1])
+
+
+def test_a_worker_that_dies_costs_a_retry_or_its_trial(sweep_run):
+    kills = {0: 1, 1: 2}
+
+    def kill(event):
+        if isinstance(event, TrialEvent) and isinstance(event.event, EpochDone) and kills.get(event.number):
+            kills[event.number] -= 1
+            for process in psutil.Process().children(recursive=True):
+                if any("ray::RayTrainWorker" in word for word in process.cmdline()):
+                    os.kill(process.pid, signal.SIGKILL)
+
+    space = {"training.clip_grad_norm": {"grid": [1e6, 1e7, 1e8]}}  # none of them clips
+    _, states, events = sweep_run("dying", kill, space=space, search="grid", budget={"epochs": 3})
+    status = {state.trial.number: (state.status, state.attempts) for state in states}
+    assert status == {0: ("finished", 2), 1: ("failed", 2), 2: ("finished", 1)}
+    assert "worker died" in next(state.error for state in states if state.trial.number == 1)
+    assert sum(isinstance(event, Started) for event in of_trial(events, 0)) == 2
+    whole = epochs(of_trial(events, 2))
+    assert epochs(of_trial(events, 0))[-1] == whole[-1]
