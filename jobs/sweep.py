@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "platform"))
 
-from kinoray.cli.arguments import job_parser, load_site, recipe_overrides, run, sweep_overrides
+from kinoray.cli.arguments import SWEEP_PREFIX, job_parser, load_site, recipe_overrides, run, sweep_overrides
 from kinoray.cli.console import make_console
 from kinoray.cli.sweeping import SweepConsole, announce_sweep, close_sweep
 from kinoray.cluster.session import capacity_of, session
@@ -30,7 +30,7 @@ def parser() -> ArgumentParser:
 
 
 def main(arguments: Namespace) -> None:
-    site, overrides = load_site(arguments), recipe_overrides(arguments.set)
+    site, overrides = load_site(arguments), recipe_overrides(arguments.set, SWEEP_PREFIX)
     sweep = Sweep.load(arguments.sweep, sweep_overrides(arguments.set))
     plan = plan_sweep(sweep, site, capacity_of(site), overrides)
     log = TrialLog(plan.folder)

@@ -27,9 +27,9 @@ def job_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def recipe_overrides(assignments: Sequence[str]) -> list[str]:
-    """Those of ``--set`` that mean the recipe."""
-    return [assignment for assignment in assignments if not assignment.startswith((SITE_PREFIX, SWEEP_PREFIX))]
+def recipe_overrides(assignments: Sequence[str], *others: str) -> list[str]:
+    """Those of ``--set`` that mean the recipe: neither the site nor what begins with ``others``."""
+    return [assignment for assignment in assignments if not assignment.startswith((SITE_PREFIX, *others))]
 
 
 def sweep_overrides(assignments: Sequence[str]) -> list[str]:

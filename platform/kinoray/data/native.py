@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinoray.data.packing import header_bytes, write_views
-from kinoray.data.planes import cut_planes, source_box, widened
+from kinoray.data.planes import cut_planes, source_box
 from kinoray.transforms.colours import colour_code
 from kinoray.transforms.crop_boxes import box_before_resize
 from kinoray.transforms.windows import Axis, PackedView, Window, plane_bytes
@@ -165,10 +165,10 @@ def _stored(
     native = source_box(around, squares.size, displayed)
     if _bytes(native) <= min(NATIVE_SHARE * _bytes(around), capacity):
         return None, [Shot(frames, native)], [squares.windows(native, displayed, squares.corners)]
-    size, scaled = None if squares.size == displayed else squares.size, widened(around, *squares.size)
+    size, scaled = None if squares.size == displayed else squares.size, around.widened(squares.size)
     if _bytes(scaled) <= capacity:
         return size, [Shot(frames, scaled)], [squares.windows(scaled, squares.size, squares.corners)]
-    boxes = [widened(Box(top, left, side, side), *squares.size) for top, left in squares.corners]
+    boxes = [Box(top, left, side, side).widened(squares.size) for top, left in squares.corners]
     windows = [squares.windows(box, squares.size, [at]) for box, at in zip(boxes, squares.corners, strict=True)]
     return size, [Shot(frames, box) for box in boxes], windows
 
@@ -183,7 +183,7 @@ def _taken(video: Video, shot: Shot, share: int = NATIVE_SHARE) -> tuple[Shot, W
     assert shot.crop is not None
     assert shot.size is not None
     side, crop = shot.size[0], shot.crop
-    box = widened(crop, video.height, video.width)
+    box = crop.widened((video.height, video.width))
     if _bytes(box) > share * plane_bytes(side, side):
         whole = Axis(side, 0, side, side, 0)
         return replace(shot, mirror=False), Window(whole, whole, side, shot.mirror)

@@ -17,19 +17,11 @@ def split_planes(
     return y.reshape(*planes.shape[:-1], height, width), u.reshape(half), v.reshape(half)
 
 
-def widened(box: Box, height: int, width: int) -> Box:
-    """The smallest box around this one whose edges are even, or those of the picture: what native planes hold."""
-    top, left = box.top // 2 * 2, box.left // 2 * 2
-    bottom, right = box.top + box.height, box.left + box.width
-    bottom, right = min(bottom + bottom % 2, height), min(right + right % 2, width)
-    return Box(top, left, bottom - top, right - left)
-
-
 def source_box(box: Box, size: tuple[int, int], stored: tuple[int, int]) -> Box:
     """What of a picture takes part in ``box`` of it resized to ``size``, bilinear: native planes and no more."""
     top, bottom = _reach(box.top, box.height, size[0], stored[0])
     left, right = _reach(box.left, box.width, size[1], stored[1])
-    return widened(Box(top, left, bottom - top, right - left), *stored)
+    return Box(top, left, bottom - top, right - left).widened(stored)
 
 
 def _reach(first: int, length: int, resized: int, stored: int) -> tuple[int, int]:

@@ -21,7 +21,9 @@ MANIFEST_SCHEMA = pa.schema(
 PLAN_SCHEMA = pa.schema([*MANIFEST_SCHEMA, ("position", pa.int64()), ("clip_seed", pa.uint64())])
 """A manifest row with its place in the epoch and the seed of all that is random about its clip."""
 
-READING_COLUMNS = pa.schema([("packet_index", pa.binary()), ("frame_template", pa.string()), ("fps", pa.float64())])
+READING_COLUMNS = pa.schema(
+    [("packet_index", pa.large_binary()), ("frame_template", pa.string()), ("fps", pa.float64())]
+)
 """What may be known of how a video is read; each column may be missing or null. ``packet_index`` is what opening the
 file would find out, as jobs/prepare.py found it; ``frame_template`` and ``fps`` are of folders of frames."""
 

@@ -88,7 +88,7 @@ class Converter:
         self._mirror = mirror
         self._is_planes = planes
         if planes and size is None:
-            self._crop = _widened(self._crop, displayed, 2)
+            self._crop = self._crop.widened(displayed)
         self.height, self.width = size or (self._crop.height, self._crop.width)
         self.shape: tuple[int, ...] = (self.height, self.width, 3)
         if planes:
@@ -142,7 +142,7 @@ class Converter:
             else:
                 window = crop
         elif turning or crop != (0, 0, *coded):
-            wider = _widened(crop, coded, _BLOCK)
+            wider = crop.widened(coded, _BLOCK)
             within = crop._replace(top=crop.top - wider.top, left=crop.left - wider.left)
             filters += [_cut(wider), *_TO_RGB, _cut(within), *turning]
         return Chain(frame, filters, window)
@@ -199,14 +199,6 @@ def turn_back(box: Box, displayed: tuple[int, int], turns: int) -> Box:
         box = Box(box.left, height - box.top - box.height, box.width, box.height)
         height, width = width, height
     return box
-
-
-def _widened(box: Box, picture: tuple[int, int], grid: int) -> Box:
-    """The smallest box around this one whose edges are multiples of ``grid`` pixels, or the picture's."""
-    top, left = box.top // grid * grid, box.left // grid * grid
-    bottom = min(-(-(box.top + box.height) // grid) * grid, picture[0])
-    right = min(-(-(box.left + box.width) // grid) * grid, picture[1])
-    return Box(top, left, bottom - top, right - left)
 
 
 def _forget_unknown_colours(frame: VideoFrame) -> None:

@@ -17,6 +17,18 @@ class Box(NamedTuple):
     height: int
     width: int
 
+    def widened(self, picture: tuple[int, int], grid: int = 2) -> "Box":
+        """The smallest box around this one whose edges are multiples of ``grid``, or the picture's.
+
+        Args:
+            picture: its ``(height, width)``.
+            grid: in pixels; 2 is a whole sample of chroma.
+        """
+        top, left = self.top // grid * grid, self.left // grid * grid
+        bottom = min(-(-(self.top + self.height) // grid) * grid, picture[0])
+        right = min(-(-(self.left + self.width) // grid) * grid, picture[1])
+        return Box(top, left, bottom - top, right - left)
+
 
 @dataclass(frozen=True)
 class Shot:

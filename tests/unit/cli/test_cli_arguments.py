@@ -102,6 +102,8 @@ def test_settings_are_dealt_to_recipe_and_site(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "path", [*sys.path])
     given = ["optimizer.lr=0.1", "site.workers=2", "name=site.x", "site.storage=s3://a/b=c"]
     assert recipe_overrides(given) == ["optimizer.lr=0.1", "name=site.x"]
+    assert recipe_overrides([*given, "sweep.trials=3"]) == ["optimizer.lr=0.1", "name=site.x", "sweep.trials=3"]
+    assert recipe_overrides([*given, "sweep.trials=3"], "sweep.") == ["optimizer.lr=0.1", "name=site.x"]
     settings = [word for text in given for word in ("--set", text)]
     arguments = job_parser("").parse_args([*settings, "--set", "site.packages=[/code/mine]"])
     site = load_site(arguments)

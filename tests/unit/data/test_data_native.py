@@ -5,7 +5,7 @@ import pytest
 
 from kinoray.data.native import NATIVE_SHARE
 from kinoray.data.packing import read_views, used_bytes
-from kinoray.data.planes import source_box, split_planes, widened
+from kinoray.data.planes import source_box, split_planes
 from kinoray.data.views import EvalView, TrainView
 from kinoray.transforms.crop_boxes import RandomResizedBox
 from kinoray.transforms.windows import plane_bytes
@@ -49,7 +49,7 @@ def test_small_boxes_are_stored_as_they_are(reader):
         row = read(view, reader, seed)
         (shot,) = view.shots(reader, range(reader.num_frames), seed)
         (packed,) = read_views(row)
-        box, (rows, columns, side, mirror) = widened(shot.crop, 48, 64), packed.window
+        box, (rows, columns, side, mirror) = shot.crop.widened((48, 64)), packed.window
         assert (rows.stored, columns.stored, side, mirror) == (box.height, box.width, 40, shot.mirror)
         assert (box.top + rows.start, box.left + columns.start) == (shot.crop.top, shot.crop.left)
         assert (rows.length, columns.length) == (shot.crop.height, shot.crop.width)
@@ -150,12 +150,12 @@ def test_boxes_are_widened_as_decoding_does(size):
     for _ in range(50):
         top, left = (int(rng.integers(length)) for length in size)
         box = Box(top, left, int(rng.integers(1, size[0] - top + 1)), int(rng.integers(1, size[1] - left + 1)))
-        wider, converter = widened(box, *size), Converter(size, box, None, planes=True)
+        wider, converter = box.widened(size), Converter(size, box, None, planes=True)
         assert (wider.height, wider.width) == (converter.height, converter.width)
         assert wider.top <= box.top
         assert wider.left <= box.left
         assert wider.top + wider.height >= box.top + box.height
-        assert widened(wider, *size) == wider
+        assert wider.widened(size) == wider
 
 
 def test_what_takes_part_in_a_box_lies_in_the_picture():

@@ -287,6 +287,7 @@ def test_segments_labels_and_ids_stay(videos, output, tmp_path):
     plan = epoch_plan(manifest.table, seed=0, epoch=0)
     packet_indices = {row["video_id"]: row["packet_index"] for row in rows}
     assert {row["video_id"]: row["packet_index"] for row in plan.to_pylist()} == packet_indices
+    assert plan["packet_index"].type == pa.large_binary()  # of a million videos they are more than 2 GB
     assert all(packet_indices.values())
 
 
