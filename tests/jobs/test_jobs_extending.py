@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from kinoray.train.checkpoint import newest_of_run
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PACKAGE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "my_package"
 FAILING = """
 from kinoray.callbacks import CallbackConfig

@@ -30,6 +30,7 @@ def videos(motion8, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_prepare_twice_and_train(run_job, videos, recipe_file, tmp_path):
     words = ("prepare.py", str(videos), "out", "--transcode", "--short-side", "48", "--shards", *TWO_CPUS)
     done = run_job(*words)
