@@ -132,7 +132,8 @@ def test_options_of_ddp_reach_it_and_change_no_number(run) -> None:
 
 
 def test_gradients_sent_in_bf16_are_rounded(run) -> None:
-    """8 bits of mantissa: 0.4 % of each gradient, less of their norm."""
+    """8 bits of mantissa: 0.4 % of each gradient, less of their norm; later steps start from other weights."""
     ours, theirs = np.array(steps(run("ddp_bf16"))), np.array(steps(run("ddp"))[:4])
     assert not np.array_equal(ours, theirs)
-    np.testing.assert_allclose(ours, theirs, rtol=0.05)
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=4e-3)
+    np.testing.assert_allclose(ours[:, 0], theirs[:, 0], rtol=0.05)
