@@ -150,12 +150,23 @@ class SweepConsole:
 def leaderboard(states: Sequence[TrialState], paths: Sequence[str], monitor: str) -> Table:
     """A row for each trial, in the order given."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("trial", *paths, f"val/{monitor}", "at epoch", "epochs", "time", "status"):
+    with_seeds = len({state.trial.seed for state in states}) > 1
+    for name in (
+        "trial",
+        *paths,
+        *(["seed"] if with_seeds else []),
+        f"val/{monitor}",
+        "at epoch",
+        "epochs",
+        "time",
+        "status",
+    ):
         table.add_column(name, overflow="fold")
     for state in states:
         table.add_row(
             Text(str(state.trial.number)),
             *(Text(str(state.trial.labels.get(path, "-"))) for path in paths),
+            *([Text(str(state.trial.seed))] if with_seeds else []),
             Text("-" if state.best is None else shown(monitor, state.best)),
             Text("-" if state.best_epoch is None else str(state.best_epoch + 1)),
             Text(str(state.epoch)),

@@ -93,6 +93,14 @@ def test_names_are_no_markup(plan, states):
     console = Console(file=io.StringIO(), width=120)
     console.print(leaderboard(ranked(states, "top1"), tuple(plan.sweep.space), "top1"))
     assert "[flat]" in console.file.getvalue()
+    assert "seed" not in console.file.getvalue()
+
+
+def test_seeds_are_shown_where_they_differ(plan, states):
+    console = Console(file=io.StringIO(), width=120)
+    other = replace(states[1], trial=replace(states[1].trial, seed=7))
+    console.print(leaderboard([states[0], other], tuple(plan.sweep.space), "top1"))
+    assert "seed" in console.file.getvalue()
 
 
 def test_the_sweep_is_announced_in_one_line(plan, states):
