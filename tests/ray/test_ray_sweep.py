@@ -25,11 +25,11 @@ TWO_CPUS = Capacity((Node(2),))
 def sweep_run(tmp_path, recipe_values, site):
     """``sweep_run(name, **sweep's values)``: its plan, final states and events."""
 
-    def run(name, *listeners, **values) -> tuple[Plan, tuple, list]:
+    def run(name, *listeners, workers=1, **values) -> tuple[Plan, tuple, list]:
         (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe_values))
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"recipe": "small.yaml", **values}))
-        alone = site.model_copy(update={"workers": 1, "cpus_per_worker": 1})
-        plan = plan_sweep(Sweep.load(tmp_path / f"{name}.yaml"), alone, TWO_CPUS)
+        each = site.model_copy(update={"workers": workers, "cpus_per_worker": 1 / workers})
+        plan = plan_sweep(Sweep.load(tmp_path / f"{name}.yaml"), each, TWO_CPUS)
         events = []
         states = run_sweep(plan, TrialLog(plan.folder), [events.append, *listeners])
         return plan, states, events
@@ -73,6 +73,17 @@ def _are_told_in_order(events):
     ]
     last_of_training = TrialEvent(1, next(event for event in of_trial(events, 1) if isinstance(event, Finished)))
     assert events.index(last_of_training) < events.index(second[-1])
+
+
+def test_two_workers_train_a_trial_and_go_on_together(sweep_run):
+    """After epochs with and without an evaluation, an early end, and a loss that all of them see diverge."""
+    space = {"optimizer.lr": {"grid": [0.05, 1e9, 1e-6]}, "evaluation.every_epochs": {"choice": [2]}}
+    values = {"scheduler": {"kind": "asha", "reduction_factor": 4}, "budget": {"epochs": 5}, "metric": "loss"}
+    plan, states, events = sweep_run("two", workers=2, space=space, search="grid", **values)
+    assert (plan.concurrency, plan.allocation.num_workers) == (1, 2)
+    assert {state.trial.number: state.status for state in states} == {0: "finished", 1: "failed", 2: "pruned"}
+    assert {state.trial.number: state.epoch for state in states}[2] < 5
+    assert [event.epoch for event in of_trial(events, 0) if isinstance(event, EpochDone)] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.slow

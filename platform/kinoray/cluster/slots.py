@@ -149,21 +149,20 @@ class _Line:
             tell(self.task, self.job, Ended(self._own_reason))
 
     def _on_epoch(self, event: EpochDone) -> None:
-        evaluated = event.evaluation
-        self._train_seconds += event.seconds + (evaluated.seconds if evaluated else 0.0)
-        if evaluated is None:
-            return
-        value = evaluated.metrics[self.recipe.evaluation.monitor]
+        evaluated = event.evaluation  # rank 0 alone has it
         is_last = event.epoch == self.recipe.training.epochs - 1
-        report = Report(event.epoch, value, event.checkpoint, self._train_seconds, is_last)
-        self._train_seconds = 0.0
-        if is_last:
-            self._held = report  # what comes behind the last epoch belongs to the trial
-            return
-        if self.world.is_first:
-            tell(self.task, self.job, report)
-        self._reason = "" if self._decision() == "go" else PRUNED
-        self.store.prune()
+        self._train_seconds += event.seconds + (evaluated.seconds if evaluated else 0.0)
+        if evaluated is not None:
+            value = evaluated.metrics[self.recipe.evaluation.monitor]
+            report = Report(event.epoch, value, event.checkpoint, self._train_seconds, is_last)
+            self._train_seconds = 0.0
+            if is_last:
+                self._held = report  # what comes behind the last epoch belongs to the trial
+            else:
+                tell(self.task, self.job, report)
+        if not is_last and self.world.share(evaluated is not None):
+            self._reason = "" if self._decision() == "go" else PRUNED
+            self.store.prune()
 
     def _decision(self) -> Any:
         while True:
