@@ -16,10 +16,10 @@ from kinoray.cli.arguments import SWEEP_PREFIX, job_parser, load_site, recipe_ov
 from kinoray.cli.console import make_console
 from kinoray.cli.sweeping import SweepConsole, announce_sweep, close_sweep
 from kinoray.cluster.session import capacity_of, session
-from kinoray.cluster.sweep import run_sweep
-from kinoray.cluster.sweep_plan import plan_sweep
-from kinoray.cluster.trial_log import TrialLog
-from kinoray.sweep import Sweep
+from kinoray.cluster.sweep.plan import plan_sweep
+from kinoray.cluster.sweep.run import run_sweep
+from kinoray.cluster.sweep.trial_log import TrialLog
+from kinoray.sweep.file import Sweep
 from kinoray.tracking.sweep import tracked_sweep
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from kinoray.cluster.trial_log import TrialLog
+from kinoray.cluster.sweep.trial_log import TrialLog
 from kinoray.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]

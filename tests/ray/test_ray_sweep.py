@@ -7,12 +7,12 @@ import psutil
 import pytest
 import yaml
 
-from kinoray.cluster.sweep import run_sweep
-from kinoray.cluster.sweep_plan import Plan, plan_sweep
+from kinoray.cluster.sweep.plan import Plan, plan_sweep
+from kinoray.cluster.sweep.run import run_sweep
+from kinoray.cluster.sweep.trial_log import TrialLog
 from kinoray.cluster.training import train
-from kinoray.cluster.trial_log import TrialLog
 from kinoray.site import Allocation, Capacity, Node
-from kinoray.sweep import Sweep, SweepFinished, SweepStarted, TrialChanged, TrialEvent
+from kinoray.sweep.file import Sweep, SweepFinished, SweepStarted, TrialChanged, TrialEvent
 from kinoray.train.checkpoint import open_checkpoint
 from kinoray.train.events import EpochDone, Finished, Started, StepsDone
 

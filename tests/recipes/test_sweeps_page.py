@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from kinoray.sweep import Sweep
+from kinoray.sweep.file import Sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from kinoray.cli.console import PLAIN_LINE_SECONDS, duration, shown
-from kinoray.cluster.sweep_plan import Plan
-from kinoray.cluster.trial_log import TrialLog
+from kinoray.cluster.sweep.plan import Plan
+from kinoray.cluster.sweep.trial_log import TrialLog
 from kinoray.config.yaml_file import shown as shown_path
 from kinoray.recipe import Recipe
-from kinoray.sweep import (
+from kinoray.sweep.file import (
     SweepEvent,
     SweepFinished,
     SweepStarted,

@@ -14,8 +14,17 @@ from kinoray.errors import KinorayError
 from kinoray.metrics import SMALLER_IS_BETTER
 from kinoray.recipe import Recipe
 from kinoray.site import Site
-from kinoray.sweep import Sweep, SweepEvent, SweepFinished, SweepStarted, Trial, TrialChanged, TrialEvent, TrialState
-from kinoray.sweep import ranked as ranked_states
+from kinoray.sweep.file import (
+    Sweep,
+    SweepEvent,
+    SweepFinished,
+    SweepStarted,
+    Trial,
+    TrialChanged,
+    TrialEvent,
+    TrialState,
+)
+from kinoray.sweep.file import ranked as ranked_states
 from kinoray.tracking.compare_picture import curves_of_runs_picture
 from kinoray.tracking.outbox import logger
 from kinoray.tracking.pictures import png_bytes

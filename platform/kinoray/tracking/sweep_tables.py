@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from kinoray.config.text import flatten
 from kinoray.metrics import SMALLER_IS_BETTER
-from kinoray.search_space import Label
-from kinoray.sweep import Sweep, Trial, TrialState
+from kinoray.sweep.file import Sweep, Trial, TrialState
+from kinoray.sweep.space import Label
 from kinoray.tracking.run import Scalar
 
 NUM_BEST_TOLD = 5

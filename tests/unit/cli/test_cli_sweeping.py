@@ -10,11 +10,11 @@ from rich.console import Console
 
 from kinoray.cli import sweeping
 from kinoray.cli.sweeping import SweepConsole, announce_sweep, close_sweep, leaderboard
-from kinoray.cluster.sweep_plan import Plan
-from kinoray.cluster.trial_log import TrialLog
+from kinoray.cluster.sweep.plan import Plan
+from kinoray.cluster.sweep.trial_log import TrialLog
 from kinoray.recipe import Recipe
 from kinoray.site import Allocation
-from kinoray.sweep import Sweep, SweepStarted, TrialChanged, TrialEvent, TrialState, ranked
+from kinoray.sweep.file import Sweep, SweepStarted, TrialChanged, TrialEvent, TrialState, ranked
 from kinoray.train.events import StepsDone
 
 STEPS = StepsDone(0, 3, 1.25, 0.05, 2.0, 31.4, 0.07)

@@ -18,7 +18,7 @@ from kinoray.data.config import Dataset
 from kinoray.errors import ResourceError
 from kinoray.recipe import Recipe
 from kinoray.site import Site
-from kinoray.sweep import (
+from kinoray.sweep.file import (
     Sweep,
     SweepEvent,
     SweepFinished,

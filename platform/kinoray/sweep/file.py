@@ -15,9 +15,9 @@ from kinoray.config.text import inline, to_yaml
 from kinoray.errors import ConfigError
 from kinoray.metrics import SMALLER_IS_BETTER, merit
 from kinoray.recipe import Recipe
-from kinoray.search_kinds import AnySearch, RandomSearch
-from kinoray.search_space import Label, Parameter, Point, check_conditions, combinations, fill
-from kinoray.sweep_schedulers import PBT, AnyScheduler, NoScheduler
+from kinoray.sweep.schedulers import PBT, AnyScheduler, NoScheduler
+from kinoray.sweep.search import AnySearch, RandomSearch
+from kinoray.sweep.space import Label, Parameter, Point, check_conditions, combinations, fill
 from kinoray.train.events import Event
 
 Status: TypeAlias = Literal["waiting", "running", "finished", "pruned", "failed"]

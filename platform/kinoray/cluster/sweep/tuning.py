@@ -13,11 +13,11 @@ from typing import Any
 import ray
 from ray import tune
 
-from kinoray.cluster.desk import Answer, Ended, Failed, Job
+from kinoray.cluster.sweep.desk import Answer, Ended, Failed, Job
 from kinoray.metrics import merit
-from kinoray.search_space import Point
-from kinoray.sweep import Sweep, Trial, TrialState
-from kinoray.sweep_schedulers import PBT
+from kinoray.sweep.file import Sweep, Trial, TrialState
+from kinoray.sweep.schedulers import PBT
+from kinoray.sweep.space import Point
 
 WORST = -1e30
 """Merit of a trial that failed or whose metric is no number."""

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from kinoray.config.kinds import KindConfig, KindTable
 from kinoray.errors import ResourceError
-from kinoray.search_space import combinations
+from kinoray.sweep.space import combinations
 
 if TYPE_CHECKING:
-    from kinoray.search_space import Label, Parameter, Point, SearchSpace
+    from kinoray.sweep.space import Label, Parameter, Point, SearchSpace
 
 
 class Search(Protocol):
@@ -103,9 +103,9 @@ SEARCHES = KindTable(
     what="search",
     base=SearchConfig,
     kinds={
-        "random": "kinoray.search_kinds:RandomSearch",
-        "grid": "kinoray.search_kinds:GridSearch",
-        "optuna": "kinoray.search_kinds:OptunaSearch",
+        "random": "kinoray.sweep.search:RandomSearch",
+        "grid": "kinoray.sweep.search:GridSearch",
+        "optuna": "kinoray.sweep.search:OptunaSearch",
     },
     default="random",
 )

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from kinoray.search_space import Parameter, check_conditions, combinations, fill
+from kinoray.sweep.space import Parameter, check_conditions, combinations, fill
 
 SCHEDULES = {"cosine": [{"kind": "cosine"}], "flat": []}
 

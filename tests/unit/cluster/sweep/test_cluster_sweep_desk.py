@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from kinoray.cluster import desk as desk_module
-from kinoray.cluster.desk import Desk, Ended, Failed, Job, Report
-from kinoray.sweep import Trial
+from kinoray.cluster.sweep import desk as desk_module
+from kinoray.cluster.sweep.desk import Desk, Ended, Failed, Job, Report
+from kinoray.sweep.file import Trial
 
 REPORT = Report(epoch=0, value=0.5, checkpoint="here", train_seconds=1.0)
 LAST = Report(epoch=1, value=0.6, checkpoint="there", train_seconds=1.0, is_last=True)

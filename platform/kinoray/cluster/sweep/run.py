@@ -17,18 +17,18 @@ from ray import tune
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from kinoray.cluster.decisions import LearningSearch, build_scheduler
-from kinoray.cluster.desk import open_desk
 from kinoray.cluster.mailbox import delivering
 from kinoray.cluster.remote import DecodeBudget
-from kinoray.cluster.slots import SlotTask, slot_worker
-from kinoray.cluster.sweep_plan import Plan
+from kinoray.cluster.sweep.decisions import LearningSearch, build_scheduler
+from kinoray.cluster.sweep.desk import open_desk
+from kinoray.cluster.sweep.plan import Plan
+from kinoray.cluster.sweep.slots import SlotTask, slot_worker
+from kinoray.cluster.sweep.trial_log import TrialLog
+from kinoray.cluster.sweep.tuning import Shared, TrialDriver
+from kinoray.cluster.sweep.watching import Watcher
 from kinoray.cluster.training import StopAtOwnErrors, Trainer, own_error, worker_resources
-from kinoray.cluster.trial_log import TrialLog
-from kinoray.cluster.tuning import Shared, TrialDriver
-from kinoray.cluster.watching import Watcher
 from kinoray.errors import KinorayError, ResourceError
-from kinoray.sweep import (
+from kinoray.sweep.file import (
     SweepEvent,
     SweepFinished,
     SweepListener,
@@ -38,7 +38,7 @@ from kinoray.sweep import (
     TrialState,
     ranked,
 )
-from kinoray.sweep_schedulers import PBT
+from kinoray.sweep.schedulers import PBT
 
 QUIET_TUNE = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a job as everywhere; the record lets it go on

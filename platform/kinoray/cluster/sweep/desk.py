@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from kinoray.sweep import Trial
+from kinoray.sweep.file import Trial
 
 T = TypeVar("T")
 WAIT_SECONDS = 20.0

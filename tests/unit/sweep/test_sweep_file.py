@@ -8,7 +8,7 @@ import yaml
 
 from kinoray.errors import ConfigError
 from kinoray.recipe import Recipe
-from kinoray.sweep import Sweep, TrialState, ranked
+from kinoray.sweep.file import Sweep, TrialState, ranked
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = """\

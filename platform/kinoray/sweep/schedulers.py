@@ -71,10 +71,10 @@ SCHEDULERS = KindTable(
     what="scheduler",
     base=SchedulerConfig,
     kinds={
-        "none": "kinoray.sweep_schedulers:NoScheduler",
-        "asha": "kinoray.sweep_schedulers:ASHA",
-        "median": "kinoray.sweep_schedulers:MedianStop",
-        "pbt": "kinoray.sweep_schedulers:PBT",
+        "none": "kinoray.sweep.schedulers:NoScheduler",
+        "asha": "kinoray.sweep.schedulers:ASHA",
+        "median": "kinoray.sweep.schedulers:MedianStop",
+        "pbt": "kinoray.sweep.schedulers:PBT",
     },
     default="none",
 )

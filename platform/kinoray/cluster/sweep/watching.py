@@ -6,12 +6,12 @@ from typing import Any
 
 from ray import tune
 
-from kinoray.cluster.sweep_plan import Plan
-from kinoray.cluster.trial_log import TrialLog
-from kinoray.cluster.tuning import News
+from kinoray.cluster.sweep.plan import Plan
+from kinoray.cluster.sweep.trial_log import TrialLog
+from kinoray.cluster.sweep.tuning import News
 from kinoray.metrics import merit
-from kinoray.search_space import Point
-from kinoray.sweep import TrialChanged, TrialState
+from kinoray.sweep.file import TrialChanged, TrialState
+from kinoray.sweep.space import Point
 
 TIME_UP = "the sweep's time is up"
 

@@ -4,7 +4,7 @@ import pytest
 
 from kinoray.errors import ResourceError
 from kinoray.site import Capacity, Node, Site
-from kinoray.sweep_shares import share_out
+from kinoray.sweep.shares import share_out
 
 SMALL = Capacity((Node(2),))
 BIG = Capacity((Node(16),))

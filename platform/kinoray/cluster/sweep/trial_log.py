@@ -7,7 +7,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from kinoray.errors import ConfigError
 from kinoray.recipe import Recipe
-from kinoray.sweep import Sweep, TrialState
+from kinoray.sweep.file import Sweep, TrialState
 
 STATES = "trials.jsonl"
 SWEEP = "sweep.yaml"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from kinoray.cluster.trial_log import TrialLog
+from kinoray.cluster.sweep.trial_log import TrialLog
 from kinoray.errors import ConfigError
-from kinoray.sweep import Sweep, Trial, TrialState
+from kinoray.sweep.file import Sweep, Trial, TrialState
 
 
 @pytest.fixture

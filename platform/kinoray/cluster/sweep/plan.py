@@ -7,9 +7,9 @@ from kinoray.cluster.training import check_run
 from kinoray.data.config import Dataset
 from kinoray.recipe import Recipe
 from kinoray.site import Allocation, Capacity, Site
-from kinoray.sweep import Sweep
-from kinoray.sweep_datasets import dataset_key, load_datasets
-from kinoray.sweep_shares import share_out
+from kinoray.sweep.datasets import dataset_key, load_datasets
+from kinoray.sweep.file import Sweep
+from kinoray.sweep.shares import share_out
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from kinoray.cluster.desk import Job
-from kinoray.cluster.slots import TrialStore
-from kinoray.sweep import Trial
+from kinoray.cluster.sweep.desk import Job
+from kinoray.cluster.sweep.slots import TrialStore
+from kinoray.sweep.file import Trial
 from kinoray.train.checkpoint import INDEX, Progress, write_checkpoint
 from kinoray.train.fetching import folders_with
 from kinoray.train.world import World

@@ -9,17 +9,17 @@ import ray
 import torch
 from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
-from kinoray.cluster.desk import Answer, Ended, Failed, Job, Report
 from kinoray.cluster.ingest import RayFeed
 from kinoray.cluster.remote import DecodeBudget
+from kinoray.cluster.sweep.desk import Answer, Ended, Failed, Job, Report
 from kinoray.cluster.training import with_absolute_weights
 from kinoray.cluster.worker import check_storage, enter_world
 from kinoray.data.config import Dataset
 from kinoray.errors import DivergenceError, KinorayError
 from kinoray.metrics import merit
 from kinoray.recipe import Recipe
-from kinoray.sweep import Sweep
-from kinoray.sweep_datasets import dataset_key
+from kinoray.sweep.datasets import dataset_key
+from kinoray.sweep.file import Sweep
 from kinoray.train.checkpoint import INDEX, rank_key, read_summary
 from kinoray.train.events import EpochDone, Event, Finished
 from kinoray.train.fetching import file_sizes, folders_with, local_folder

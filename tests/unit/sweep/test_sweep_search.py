@@ -3,8 +3,8 @@
 import pytest
 
 from kinoray.errors import ResourceError
-from kinoray.search_kinds import GridSearch, OptunaSearch, RandomSearch
-from kinoray.search_space import Parameter
+from kinoray.sweep.search import GridSearch, OptunaSearch, RandomSearch
+from kinoray.sweep.space import Parameter
 
 SPACE = {
     "optimizer.kind": Parameter(choice=("sgd", "adamw")),

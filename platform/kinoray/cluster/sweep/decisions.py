@@ -13,12 +13,12 @@ from ray.tune.schedulers import (
 )
 from ray.tune.search import Searcher
 
-from kinoray.cluster.tuning import MERIT, TIME
+from kinoray.cluster.sweep.tuning import MERIT, TIME
 from kinoray.errors import ConfigError
 from kinoray.recipe import Recipe
-from kinoray.search_space import Label, Point
-from kinoray.sweep import Sweep, TrialState
-from kinoray.sweep_schedulers import ASHA, PBT, MedianStop, NoScheduler, TuneScheduler
+from kinoray.sweep.file import Sweep, TrialState
+from kinoray.sweep.schedulers import ASHA, PBT, MedianStop, NoScheduler, TuneScheduler
+from kinoray.sweep.space import Label, Point
 
 NUM_DRAWS = 10
 """Of values that can be together, before a trial fails for it."""

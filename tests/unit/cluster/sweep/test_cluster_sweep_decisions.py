@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from kinoray.cluster.decisions import LearningSearch, _Explored
-from kinoray.sweep import Sweep, TrialState
+from kinoray.cluster.sweep.decisions import LearningSearch, _Explored
+from kinoray.sweep.file import Sweep, TrialState
 
 SPACE = {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}, "optimizer.momentum": {"uniform": [0.1, 0.9]}}
 
