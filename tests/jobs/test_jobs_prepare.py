@@ -78,8 +78,8 @@ def test_split_and_compare_with_what_was_split(run_job, motion8, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_dry_run_writes_nothing(run_job, videos, tmp_path):
-    done = run_job("prepare.py", str(videos), "out", "--transcode", "--codec", "h264", "--dry-run", *TWO_CPUS)
+def test_a_dry_run_writes_nothing(call_job, videos, tmp_path):
+    done = call_job("prepare.py", str(videos), "out", "--transcode", "--codec", "h264", "--dry-run", *TWO_CPUS)
     assert done.returncode == 0, done.stderr
     assert "25 rows" in done.stdout
     assert "h264 of short side 256" in done.stdout
@@ -97,8 +97,8 @@ def test_a_dry_run_writes_nothing(run_job, videos, tmp_path):
         (("list.csv", "out", "--against", "."), "--against .: got what holds no fingerprints"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(run_job, videos, words, told):
-    done = run_job("prepare.py", *words, *TWO_CPUS)
+def test_mistakes_are_one_line_and_exit_code_2(call_job, videos, words, told):
+    done = call_job("prepare.py", *words, *TWO_CPUS)
     assert done.returncode == 2, done.stdout + done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr + done.stdout

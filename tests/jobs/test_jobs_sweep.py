@@ -48,8 +48,8 @@ def sweep_file(tmp_path, recipe_file):
     ],
     ids=["unknown-path", "too-many-at-a-time"],
 )
-def test_a_mistake_starts_nothing(run_job, sweep_file, tmp_path, values, messages):
-    done = run_job("sweep.py", str(sweep_file(**values)), "--set", "site.local_cpus=2")
+def test_a_mistake_starts_nothing(call_job, sweep_file, tmp_path, values, messages):
+    done = call_job("sweep.py", str(sweep_file(**values)), "--set", "site.local_cpus=2")
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith("sweep.py: ")
     assert "Traceback" not in done.stderr
@@ -57,8 +57,8 @@ def test_a_mistake_starts_nothing(run_job, sweep_file, tmp_path, values, message
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dry_run_says_what_would_be_tried(run_job, sweep_file, tmp_path):
-    done = run_job("sweep.py", str(sweep_file()), "--dry-run", "--set", "site.local_cpus=2", "--set", "sweep.trials=2")
+def test_a_dry_run_says_what_would_be_tried(call_job, sweep_file, tmp_path):
+    done = call_job("sweep.py", str(sweep_file()), "--dry-run", "--set", "site.local_cpus=2", "--set", "sweep.trials=2")
     assert done.returncode == 0, done.stderr
     assert "2 trials of small over optimizer.lr, training.clip_grad_norm; random search, scheduler asha" in done.stdout
     assert "one at a time, 1 worker x (1 CPU + 1 decode thread)" in done.stdout

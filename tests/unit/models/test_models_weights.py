@@ -31,6 +31,14 @@ def test_two_keys_must_not_become_one() -> None:
         rename_keys({"a.x": torch.zeros(1), "b.x": torch.zeros(1)}, [("^[ab]", "c")])
 
 
+def test_a_tensor_may_have_several_places_or_none() -> None:
+    rules = [(r"^attn", ("time", "space")), (r"^table$", ()), (r"^time\.", "block.time.")]
+    given = {"attn.a": torch.tensor(1), "table": torch.tensor(2), "head.a": torch.tensor(3)}
+    renamed = rename_keys(given, rules)
+    assert list(renamed) == ["block.time.a", "space.a", "head.a"]
+    assert renamed["block.time.a"] is renamed["space.a"] is given["attn.a"]
+
+
 # --- load_weights
 
 
