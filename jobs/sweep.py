@@ -2,7 +2,7 @@
 """Train one recipe many times with other values, end the worse ones early, and say what is best.
 
 python jobs/sweep.py SWEEP [--site SITE] [--set PATH=VALUE ...]; the same command again goes on with what is not done
---set optimizer.lr=0.01 means the recipe, --set sweep.trials=4 the sweep, --set site.workers=2 the site
+--set optimizer.momentum=0.8 means the recipe, --set sweep.trials=4 the sweep, --set site.workers=2 the site
 """
 
 import sys
@@ -40,7 +40,8 @@ def main(arguments: Namespace) -> None:
     if arguments.dry_run:
         return
     with (
-        tracked_sweep(sweep, plan.recipe, plan.dataset, site, resume=bool(log.states)) as tracker,
+        log.opened(sweep, plan.recipe),
+        tracked_sweep(sweep, plan.recipe, plan.dataset, site, sweep_id=log.sweep_id) as tracker,
         session(site),
         SweepConsole(console) as view,
     ):

@@ -1,7 +1,7 @@
 """A sweep on real workers: the numbers of a training alone, early ends, workers that die, and going on."""
 
-import os
 import signal
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -10,6 +10,8 @@ import yaml
 from kinoray.cluster.sweep.plan import Plan, plan_sweep
 from kinoray.cluster.sweep.run import run_sweep
 from kinoray.cluster.sweep.trial_log import TrialLog
+from kinoray.cluster.sweep.tuning import number_of
+from kinoray.cluster.sweep.watching import Watcher
 from kinoray.cluster.training import train
 from kinoray.site import Allocation, Capacity, Node
 from kinoray.sweep.file import Sweep, SweepFinished, SweepStarted, TrialChanged, TrialEvent
@@ -25,13 +27,15 @@ TWO_CPUS = Capacity((Node(2),))
 def sweep_run(tmp_path, recipe_values, site):
     """``sweep_run(name, **sweep's values)``: its plan, final states and events."""
 
-    def run(name, *listeners, workers=1, **values) -> tuple[Plan, tuple, list]:
+    def run(name, workers=1, **values) -> tuple[Plan, tuple, list]:
         (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe_values))
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"recipe": "small.yaml", **values}))
         each = site.model_copy(update={"workers": workers, "cpus_per_worker": 1 / workers})
         plan = plan_sweep(Sweep.load(tmp_path / f"{name}.yaml"), each, TWO_CPUS)
         events = []
-        states = run_sweep(plan, TrialLog(plan.folder), [events.append, *listeners])
+        log = TrialLog(plan.folder)
+        with log.opened(plan.sweep, plan.recipe):
+            states = run_sweep(plan, log, [events.append])
         return plan, states, events
 
     return run
@@ -86,19 +90,29 @@ def test_two_workers_train_a_trial_and_go_on_together(sweep_run):
     assert [event.epoch for event in of_trial(events, 0) if isinstance(event, EpochDone)] == [0, 1, 2, 3, 4]
 
 
+def kill_workers():
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if any("ray::RayTrainWorker" in word for word in process.cmdline()):
+                process.send_signal(signal.SIGKILL)
+
+
 @pytest.mark.slow
-def test_a_worker_that_dies_costs_a_retry_or_its_trial(sweep_run):
+def test_a_worker_that_dies_costs_a_retry_or_its_trial(sweep_run, monkeypatch):
+    """Killed where it waits for what becomes of its trial after a report, so that it is known which trial it has."""
     kills = {0: 1, 1: 2}
+    hear = Watcher.on_trial_result
 
-    def kill(event):
-        if isinstance(event, TrialEvent) and isinstance(event.event, EpochDone) and kills.get(event.number):
-            kills[event.number] -= 1
-            for process in psutil.Process().children(recursive=True):
-                if any("ray::RayTrainWorker" in word for word in process.cmdline()):
-                    os.kill(process.pid, signal.SIGKILL)
+    def kill(self, *, trial, **others):
+        number = number_of(trial)
+        if kills.get(number):
+            kills[number] -= 1
+            kill_workers()
+        hear(self, trial=trial, **others)
 
+    monkeypatch.setattr(Watcher, "on_trial_result", kill)
     space = {"training.clip_grad_norm": {"grid": [1e6, 1e7, 1e8]}}  # none of them clips
-    _, states, events = sweep_run("dying", kill, space=space, search="grid", budget={"epochs": 3})
+    _, states, events = sweep_run("dying", space=space, search="grid", budget={"epochs": 3})
     status = {state.trial.number: (state.status, state.attempts) for state in states}
     assert status == {0: ("finished", 2), 1: ("failed", 2), 2: ("finished", 1)}
     assert "worker died" in next(state.error for state in states if state.trial.number == 1)

@@ -18,15 +18,8 @@ from kinoray.cluster.sweep.plan import Plan
 from kinoray.cluster.sweep.trial_log import TrialLog
 from kinoray.config.yaml_file import shown as shown_path
 from kinoray.recipe import Recipe
-from kinoray.sweep.file import (
-    SweepEvent,
-    SweepFinished,
-    SweepStarted,
-    TrialChanged,
-    TrialEvent,
-    TrialState,
-    ranked,
-)
+from kinoray.sweep.file import SweepEvent, SweepFinished, SweepStarted, TrialChanged, TrialEvent
+from kinoray.sweep.trials import TrialState, ranked
 from kinoray.train.events import StepsDone
 
 NUM_ROWS = 12

@@ -33,12 +33,12 @@ def read_layers(path: str | Path) -> Layered:
     Raises:
         ConfigError: a file is missing or not a mapping, or is its own base.
     """
-    return _from_tree(_read(Path(path), ()))
+    return from_tree(_read(Path(path), ()))
 
 
 def from_values(values: Mapping[str, Any], origin: str) -> Layered:
     """Layers of one origin, from values made by a program."""
-    return _from_tree(_mark(values, origin))
+    return from_tree(_mark(values, origin))
 
 
 def override(layered: Layered, assignments: Sequence[str]) -> Layered:
@@ -115,7 +115,7 @@ def _assign_all(layered: Layered, assignments: Sequence[tuple[str, Marked]]) -> 
     tree = _to_tree(layered.values, layered.origins)
     for path, value in ordered:
         tree = _assign(tree, (), path.split("."), value)
-    return _from_tree(tree)
+    return from_tree(tree)
 
 
 def _assign(node: Marked | None, above: tuple[str, ...], path: Sequence[str], new: Marked) -> Marked:
@@ -169,7 +169,8 @@ def _to_tree(value: Any, origins: Mapping[str, str], path: str = "", above: str 
     return Marked(value, origin)
 
 
-def _from_tree(tree: Marked) -> Layered:
+def from_tree(tree: Marked) -> Layered:
+    """Take values and who set them apart."""
     return Layered(_unmarked(tree), dict(_origins(tree)))
 
 

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -51,10 +51,14 @@ def to_yaml(config: Config) -> str:
 
 def describe(config: Config, origins: Mapping[str, str]) -> str:
     """YAML of all fields with who set each of them as a comment, ``default`` where nobody did."""
-    lines = list(_lines(_plain(config)))
-    column = max((len(line) for line, path in lines if path and len(line) <= _COMMENT_COLUMN), default=0)
-    told = (f"{line:{column}}  # {_setters(path, origins)}" if path else line for line, path in lines)
-    return "".join(f"{line}\n" for line in told)
+    return with_comments(config, lambda path: _setters(path, origins))
+
+
+def with_comments(value: object, comment: Callable[[str], str]) -> str:
+    """YAML with a comment beside each leaf, by its dotted path; an empty one is left out."""
+    lines = [(line, comment(path) if path else "") for line, path in _lines(_plain(value))]
+    column = max((len(line) for line, told in lines if told and len(line) <= _COMMENT_COLUMN), default=0)
+    return "".join(f"{line:{column}}  # {told}\n" if told else f"{line}\n" for line, told in lines)
 
 
 def inline(value: object) -> str:

@@ -1,8 +1,7 @@
-"""A sweep: many trainings of one recipe, each with other values; its file, its trials, and what is told of them."""
+"""A sweep: many trainings of one recipe, each with other values; its file, and what is told of it."""
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -13,15 +12,14 @@ from kinoray.config.layers import Layered, override, read_layers, replace_values
 from kinoray.config.problems import validate
 from kinoray.config.text import inline, to_yaml
 from kinoray.errors import ConfigError
-from kinoray.metrics import SMALLER_IS_BETTER, merit
+from kinoray.metrics import SMALLER_IS_BETTER
 from kinoray.recipe import Recipe
 from kinoray.sweep.schedulers import PBT, AnyScheduler, NoScheduler
 from kinoray.sweep.search import AnySearch, RandomSearch
-from kinoray.sweep.space import Label, Parameter, Point, check_conditions, combinations, fill
+from kinoray.sweep.space import Parameter, Point, check_conditions, combinations, fill
+from kinoray.sweep.trials import Trial, TrialState
 from kinoray.train.events import Event
 
-Status: TypeAlias = Literal["waiting", "running", "finished", "pruned", "failed"]
-OVER: tuple[Status, ...] = ("finished", "pruned", "failed")
 NOT_SWEPT = {
     "name": "it comes from the sweep",
     "evaluation.monitor": "the sweep ranks all trials by its one metric",
@@ -47,77 +45,13 @@ class Budget(Config):
             raise ValueError("epochs and samples both say how long a trial is; leave one out")
         return self
 
+    @property
+    def sets_epochs(self) -> bool:
+        return self.epochs is not None or self.samples is not None
+
     def num_epochs(self, num_videos: int) -> int | None:
         """Of a trial on so many training videos; None: as the recipe says."""
         return self.epochs if self.samples is None else max(1, round(self.samples / num_videos))
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One training of a sweep.
-
-    Attributes:
-        number: counted from 0.
-        values: dotted path -> value, what it sets in the recipe.
-        seed: of the recipe.
-        name: of its run.
-        labels: dotted path -> word or number, as tables show the values.
-    """
-
-    number: int
-    values: Mapping[str, Any]
-    seed: int
-    name: str
-    labels: Mapping[str, Label] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TrialState:
-    """How far a trial is.
-
-    Attributes:
-        epoch: epochs done.
-        value: the metric after the last evaluated one.
-        best: the best one so far.
-        best_epoch: the epoch it was reached in, counted from 0.
-        checkpoint: of ``best``, a path or URI.
-        latest: checkpoint after ``epoch``.
-        resumed_from: checkpoint that the epochs since the one before it began from; of another trial where
-            population-based training has exchanged them.
-        seconds: wall time, waiting between trials included.
-        train_seconds: of ``seconds``, in training steps and evaluations.
-        error: why it failed, or who stopped it.
-        attempts: times that it was begun or continued after a worker died.
-    """
-
-    trial: Trial
-    status: Status = "waiting"
-    epoch: int = 0
-    value: float | None = None
-    best: float | None = None
-    best_epoch: int | None = None
-    checkpoint: str | None = None
-    latest: str | None = None
-    resumed_from: str | None = None
-    seconds: float = 0.0
-    train_seconds: float = 0.0
-    error: str = ""
-    attempts: int = 0
-    mlflow_run_id: str | None = None
-
-    @property
-    def is_over(self) -> bool:
-        return self.status in OVER
-
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, line: str) -> Self:
-        """Back from ``to_json``."""
-        values = json.loads(line)
-        return cls(**{**values, "trial": Trial(**values["trial"])})
 
 
 @dataclass(frozen=True)
@@ -159,7 +93,7 @@ SweepListener: TypeAlias = Callable[[SweepEvent], None]
 class Sweep(Config):
     """What is tried, in which order, and how much of it."""
 
-    name: str = Field("sweep", min_length=1, pattern=r"^[^/\\?]+$")
+    name: str = Field("sweep", pattern=r"^[^./\\?][^/\\?]*$")
     """Of its folder in the site's storage, where the same command goes on; default: the file's name."""
     recipe: str = Field(min_length=1)
     """Path of a recipe, relative to this file."""
@@ -203,11 +137,20 @@ class Sweep(Config):
         for path in self.space:
             if path in NOT_SWEPT or (path == "seed" and self.seeds):
                 raise ValueError(f"space: {path} cannot be swept, {NOT_SWEPT.get(path, 'seeds names them already')}")
+            if path == "training.epochs" and self.budget.sets_epochs:
+                raise ValueError(f"space: {path} cannot be swept, budget says how long a trial is; leave one out")
+        self._check_order()
         if self.mode is not None and self.metric is not None and self.mode != _mode(self.metric):
             raise ValueError(f"mode, got {self.mode}; of {self.metric} {_mode(self.metric)} is better")
         if isinstance(self.scheduler, PBT):
             self._check_pbt(self.scheduler)
         return self
+
+    def _check_order(self) -> None:
+        for number, path in enumerate(self.space):
+            for later in tuple(self.space)[number + 1 :]:
+                if path.startswith(f"{later}."):
+                    raise ValueError(f"space: {later} would replace {path}, which stands above it; put {later} first")
 
     def _check_pbt(self, scheduler: PBT) -> None:
         if self.search.learns:
@@ -218,6 +161,9 @@ class Sweep(Config):
         bound = [path for path in scheduler.perturb if self.space[path].when]
         if bound:
             raise ValueError(f"scheduler.perturb, got {bound[0]}, which is set only under a condition")
+        fixed = [path for path in scheduler.perturb if path in FIXED]
+        if fixed:
+            raise ValueError(f"scheduler.perturb, got {fixed[0]}, which cannot change in mid-training")
         if not self.perturbed:
             raise ValueError("scheduler pbt: no path of the space can change in mid-training; name some in perturb")
 
@@ -259,8 +205,9 @@ class Sweep(Config):
         """The recipe that all trials start from.
 
         Raises:
-            ConfigError: it has problems, or does not measure the sweep's metric.
+            ConfigError: it has problems, or does not measure the sweep's metric, or an override would be lost.
         """
+        self._check_overrides(overrides)
         recipe = Recipe.load(self.recipe_path, overrides)
         metric = self.metric or recipe.evaluation.monitor
         if recipe.data.val is None:
@@ -277,6 +224,21 @@ class Sweep(Config):
         old = {"evaluation.monitor": recipe.evaluation.monitor}
         changed = {path: value for path, value in changed.items() if old.get(path) != value}
         return recipe.replace(changed, f"sweep {self.name}")
+
+    def _check_overrides(self, overrides: Sequence[str]) -> None:
+        """Raises ConfigError where the sweep sets what was overridden."""
+        own = {path: f"space.{path}" for path, parameter in self.space.items() if not parameter.when}
+        own |= {"seed": "seeds"} if self.seeds else {}
+        own |= {"training.epochs": "budget"} if self.budget.sets_epochs else {}
+        own |= {"evaluation.monitor": "metric"} if self.metric is not None else {}
+        for assignment in overrides:
+            path = assignment.partition("=")[0].strip()
+            for below, where in own.items():
+                if f"{path}.".startswith(f"{below}."):
+                    raise ConfigError(
+                        f"--set {path}: the sweep's {where} sets it for every trial; leave out one of the two"
+                        f"{self.set_by(where)}"
+                    )
 
     def with_budget(self, recipe: Recipe, num_videos: int) -> Recipe:
         """The recipe with as many epochs as the budget says.
@@ -378,15 +340,6 @@ class Sweep(Config):
 
     def _values(self, point: Point) -> dict[str, Any]:
         return {path: self.space[path].value(label) for path, label in point.items()}
-
-
-def ranked(states: Iterable[TrialState], metric: str) -> tuple[TrialState, ...]:
-    """The best first; those without a value last."""
-
-    def key(state: TrialState) -> tuple[float, int]:
-        return -merit(metric, state.best) if state.best is not None else float("inf"), state.trial.number
-
-    return tuple(sorted(states, key=key))
 
 
 def _mode(metric: str) -> Literal["max", "min"]:

@@ -1,7 +1,7 @@
 """Which trials of a sweep go on: what Ray Tune's schedulers need to know. Imports no torch, no Ray."""
 
 from abc import abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -10,6 +10,9 @@ from kinoray.config.kinds import KindConfig, KindTable
 
 class SchedulerConfig(KindConfig):
     """Base of all schedulers."""
+
+    takes_turns: ClassVar[bool] = False
+    """Whether trials pause and go on later, so that all are under way before any is over; every checkpoint is kept."""
 
 
 class NoScheduler(SchedulerConfig):
@@ -46,6 +49,7 @@ class PBT(SchedulerConfig):
     Source: arXiv 1711.09846.
     """
 
+    takes_turns = True
     kind: str = "pbt"
     interval_epochs: int = Field(1, gt=0)
     """Between two looks at a trial."""

@@ -117,16 +117,20 @@ class Parameter(Config):
 
 
 def fill(space: SearchSpace, wanted: Point) -> dict[str, Label]:
-    """A point with some labels as wanted, conditions that they need met, and the first label everywhere else."""
-    needed = dict(wanted)
+    """A point with some labels as wanted, conditions that they need met, and the first label everywhere else.
+
+    Where these conditions cannot all be met, what was wanted is left out.
+    """
+    allowed: dict[str, list[Label]] = {path: [label] for path, label in wanted.items()}
     for path in reversed(tuple(space)):  # a condition names paths above
-        if path in needed:
+        if path in allowed:
             for above, labels in space[path].when.items():
-                needed.setdefault(above, _listed(labels)[0])
+                known = allowed.get(above, space[above].options)
+                allowed[above] = [label for label in known if label in _listed(labels)]
     point: dict[str, Label] = {}
     for path, parameter in space.items():
         if parameter.is_set(point):
-            point[path] = needed.get(path, parameter.ends[0])
+            point[path] = next(iter(allowed.get(path, ())), parameter.ends[0])
     return point
 
 
@@ -146,7 +150,7 @@ def combinations(space: SearchSpace) -> Iterator[dict[str, Label]]:
 
 
 def check_conditions(space: SearchSpace) -> None:
-    """Raises ValueError where a condition names a path that does not stand above, or a label that it has not."""
+    """Raises ValueError where a condition can never be met, or names a path that does not stand above."""
     for number, (path, parameter) in enumerate(space.items()):
         above = tuple(space)[:number]
         for other, wanted in parameter.when.items():
@@ -156,6 +160,8 @@ def check_conditions(space: SearchSpace) -> None:
             if unknown:
                 known = ", ".join(str(label) for label in space[other].options) or "none, it is a range"
                 raise ValueError(f"{path}.when: {other} is never {unknown[0]!r}; its labels are {known}")
+        if path not in fill(space, {path: parameter.ends[0]}):
+            raise ValueError(f"{path}.when: is never met, so {path} would never be set; its labels exclude each other")
 
 
 def _label(value: Any) -> Label:

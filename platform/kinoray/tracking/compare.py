@@ -32,7 +32,8 @@ CURVES = ("train/epoch_loss", "train/lr")
 SECONDS = "train/epoch_seconds"
 NUM_NAMES_SUGGESTED = 5
 NUM_RECENT = 200
-MAX_RUNS = 1_000
+MAX_RUNS = 50_000
+"""As many as a store gives at once."""
 MISSING = "–"
 
 
@@ -115,10 +116,10 @@ def load_runs(site: Site, names: Sequence[str]) -> list[ComparedRun]:
 def differing_params(runs: Sequence[ComparedRun]) -> dict[str, list[str]]:
     """Dotted path -> the text of each run, of the params that are not the same in all.
 
-    What lies below a param, as the values of a schedule below its name in a sweep, is left out.
+    What lies below a param of every run, as the values of a schedule below its name in a sweep, is left out.
     """
     known = {path for run in runs for path in run.params}
-    paths = sorted(path for path in known if not any(above in known for above in _above(path)))
+    paths = sorted(path for path in known if not all(any(a in run.params for a in _above(path)) for run in runs))
     rows = {path: [run.params.get(path, MISSING) for run in runs] for path in paths}
     return {path: values for path, values in rows.items() if len(set(values)) > 1}
 

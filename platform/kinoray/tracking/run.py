@@ -7,7 +7,8 @@ import getpass
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -307,6 +308,20 @@ class RunTracker:
                 table = Path(self._client.download_artifacts(self.run_id, BAD_VIDEOS, folder))
                 for split, epoch, video in read_bad_videos(table.read_text(encoding="utf-8")):
                     self._bad_videos[split, video.video_id] = epoch, video
+
+
+@contextmanager
+def ended(tracker: RunTracker) -> Iterator[RunTracker]:
+    """Whatever becomes of what is within, the run says so."""
+    try:
+        yield tracker
+    except (KeyboardInterrupt, SystemExit):
+        tracker.finish("KILLED", error="interrupted")
+        raise
+    except BaseException as error:
+        tracker.finish("FAILED", error=str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise
+    tracker.finish("FINISHED")
 
 
 def _step_metrics(event: StepsDone) -> dict[str, float]:

@@ -14,17 +14,9 @@ from kinoray.errors import KinorayError
 from kinoray.metrics import SMALLER_IS_BETTER
 from kinoray.recipe import Recipe
 from kinoray.site import Site
-from kinoray.sweep.file import (
-    Sweep,
-    SweepEvent,
-    SweepFinished,
-    SweepStarted,
-    Trial,
-    TrialChanged,
-    TrialEvent,
-    TrialState,
-)
-from kinoray.sweep.file import ranked as ranked_states
+from kinoray.sweep.file import Sweep, SweepEvent, SweepFinished, SweepStarted, TrialChanged, TrialEvent
+from kinoray.sweep.trials import Trial, TrialState
+from kinoray.sweep.trials import ranked as ranked_states
 from kinoray.tracking.compare_picture import curves_of_runs_picture
 from kinoray.tracking.outbox import logger
 from kinoray.tracking.pictures import png_bytes
@@ -32,7 +24,14 @@ from kinoray.tracking.run import DatasetInfo, RunTracker, Scalar, Status
 from kinoray.tracking.store import checked_uri, connect, default_uri, page_link, quiet, refusals_named
 from kinoray.tracking.summary import Point
 from kinoray.tracking.sweep_pictures import leaderboard_picture, parallel_picture, values_picture
-from kinoray.tracking.sweep_tables import describe_sweep, describe_trial, leaderboard_csv, shown_values, space_params
+from kinoray.tracking.sweep_tables import (
+    describe_sweep,
+    describe_trial,
+    leaderboard_csv,
+    public_label,
+    shown_values,
+    space_params,
+)
 from kinoray.tracking.training import (
     RUN_NAME_TAG,
     dataset_infos,
@@ -48,29 +47,30 @@ from kinoray.train.events import EpochDone, Event
 INTERRUPTED = "interrupted"
 PICTURE_SECONDS = 60.0
 """Least time between two drawings of the sweep's pictures, which take a second of CPU."""
+SWEEP_ID_TAG = "sweep_id"
 MODEL_TAG, MODEL_SOURCE_TAG = "best_model", "best_model_checkpoint"
 
 
 @contextmanager
 def tracked_sweep(
-    sweep: Sweep, recipe: Recipe, dataset: Dataset, site: Site, *, resume: bool
+    sweep: Sweep, recipe: Recipe, dataset: Dataset, site: Site, *, sweep_id: str
 ) -> Iterator["SweepTracker"]:
-    """Record a sweep; one that is resumed goes on in its runs.
+    """Record a sweep; one that goes on does so in the runs that it has.
 
     Args:
         sweep: its name is that of the run.
         recipe: that all trials start from.
         dataset: becomes the runs' datasets.
         site: names the store and the experiment.
-        resume: go on in the runs of the sweep of this name, if there are any.
+        sweep_id: of its record. Names are no help: other storage may hold a sweep of this name, or have held one.
 
     Raises:
         ResourceError: the store does not answer.
         ConfigError: the URI is of no use.
     """
     uri = checked_uri(site.tracking_uri or default_uri(site.storage_path()))
-    run_id = find_run(uri, site.experiment, sweep.name) if resume else None
-    plan = _Plan(sweep, recipe, dataset_infos(dataset), origin_tags(site), uri, site.experiment)
+    run_id = find_run(uri, site.experiment, sweep_id, tag=SWEEP_ID_TAG)
+    plan = _Plan(sweep, recipe, dataset_infos(dataset), origin_tags(site), uri, site.experiment, sweep_id)
     parent = plan.open_parent(run_id)
     earlier, models = {}, {}
     if run_id is not None:
@@ -277,13 +277,20 @@ class _Plan:
     origin: Mapping[str, str]
     uri: str
     experiment: str
+    sweep_id: str
 
     @property
     def smaller_is_better(self) -> bool:
         return self.recipe.evaluation.monitor in SMALLER_IS_BETTER
 
     def open_parent(self, run_id: str | None) -> RunTracker:
-        tags = {"kind": "sweep", RUN_NAME_TAG: self.sweep.name, **recipe_tags(self.recipe), **self.origin}
+        tags = {
+            "kind": "sweep",
+            SWEEP_ID_TAG: self.sweep_id,
+            RUN_NAME_TAG: self.sweep.name,
+            **recipe_tags(self.recipe),
+            **self.origin,
+        }
         parent = self._open(
             self.sweep.name, recipe_params(self.recipe) | space_params(self.sweep), tags, self.recipe, run_id
         )
@@ -303,7 +310,7 @@ class _Plan:
             **self.origin,
         }
         # The name of a schedule says more than its values, which stand beside it and in recipe.yaml.
-        params = {**recipe_params(recipe), **trial.labels}
+        params = {**recipe_params(recipe), **{path: public_label(label) for path, label in trial.labels.items()}}
         del params["name"]  # differs in every trial and is that of the run
         return self._open(trial.name, params, tags, recipe, run_id)
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from kinoray.metrics import SMALLER_IS_BETTER, merit
-from kinoray.sweep.file import TrialState
 from kinoray.sweep.space import Label
+from kinoray.sweep.trials import TrialState
 from kinoray.tracking.pictures import (
     BLUE,
     GREEN,

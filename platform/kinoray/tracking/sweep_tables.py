@@ -6,16 +6,23 @@ from collections.abc import Mapping, Sequence
 
 from kinoray.config.text import flatten
 from kinoray.metrics import SMALLER_IS_BETTER
-from kinoray.sweep.file import Sweep, Trial, TrialState
+from kinoray.sweep.file import Sweep
 from kinoray.sweep.space import Label
+from kinoray.sweep.trials import Trial, TrialState
 from kinoray.tracking.run import Scalar
+from kinoray.video.files import without_passwords
 
 NUM_BEST_TOLD = 5
 
 
+def public_label(label: Label) -> Label:
+    """Without the password of a URI: everyone who sees the run reads it."""
+    return without_passwords(label) if isinstance(label, str) else label
+
+
 def shown_label(label: Label) -> str:
     """A label as tables show it."""
-    return f"{label:g}" if isinstance(label, float) else str(label)
+    return f"{label:g}" if isinstance(label, float) else str(public_label(label))
 
 
 def short_paths(paths: Sequence[str]) -> dict[str, str]:
@@ -53,7 +60,8 @@ def has_several_seeds(states: Sequence[TrialState]) -> bool:
 
 def space_params(sweep: Sweep) -> dict[str, Scalar]:
     """What the sweep file sets, as params ``sweep.*`` of the sweep's run."""
-    return {f"sweep.{path}": value for path, value in flatten(sweep).items() if value not in {None, "{}", "[]"}}
+    values = {f"sweep.{path}": value for path, value in flatten(sweep).items() if value not in {None, "{}", "[]"}}
+    return {path: public_label(value) for path, value in values.items()}
 
 
 def leaderboard_csv(states: Sequence[TrialState], metric: str, run_ids: Mapping[str, str]) -> str:
@@ -72,7 +80,7 @@ def leaderboard_csv(states: Sequence[TrialState], metric: str, run_ids: Mapping[
     writer.writerow(header)
     for rank, state in enumerate(states, start=1):
         trial, best_epoch = state.trial, None if state.best_epoch is None else state.best_epoch + 1
-        labels = [trial.labels.get(path, "") for path in paths]
+        labels = [public_label(trial.labels.get(path, "")) for path in paths]
         result = [
             state.best,
             best_epoch,

@@ -15,7 +15,7 @@ from kinoray.site import Site
 from kinoray.tracking.mistakes import mistake_files
 from kinoray.tracking.model import log_recognizer
 from kinoray.tracking.outbox import first_line
-from kinoray.tracking.run import DatasetInfo, RunTracker
+from kinoray.tracking.run import DatasetInfo, RunTracker, ended
 from kinoray.tracking.store import checked_uri, connect, default_uri, quiet, refusals_named
 from kinoray.train.checkpoint import Checkpoint, copy_for_inference, open_checkpoint
 from kinoray.video.files import without_passwords
@@ -56,17 +56,10 @@ def tracked_training(
         classes=dataset.classes,
         monitor=recipe.evaluation.monitor,
     )
-    try:
+    with ended(tracker):
         yield tracker
         if dataset.val is not None and recipe.data.val is not None:
             tracker.put_files(mistake_files(tracker.mistakes, dataset.val, recipe.data.val))
-    except (KeyboardInterrupt, SystemExit):
-        tracker.finish("KILLED", error="interrupted")
-        raise
-    except BaseException as error:
-        tracker.finish("FAILED", error=str(error).splitlines()[0] if str(error) else type(error).__name__)
-        raise
-    tracker.finish("FINISHED")
 
 
 def log_model(tracker: RunTracker, checkpoint: str) -> str:
@@ -128,8 +121,8 @@ def git_tags() -> dict[str, str]:
     return {"mlflow.source.git.commit": commit, "git_changed": str(bool(changes)).lower()}
 
 
-def find_run(uri: str, experiment: str, run_name: str) -> str | None:
-    """The id of the training run of this name, None where there is none.
+def find_run(uri: str, experiment: str, value: str, *, tag: str = RUN_NAME_TAG) -> str | None:
+    """The id of the run with this name, or with this value of another tag; None where there is none.
 
     Raises:
         ResourceError: the store does not answer.
@@ -140,8 +133,8 @@ def find_run(uri: str, experiment: str, run_name: str) -> str | None:
         found = client.get_experiment_by_name(experiment)
         if found is None:
             return None
-        quote = '"' if "'" in run_name else "'"
-        named = f"tags.`{RUN_NAME_TAG}` = {quote}{run_name}{quote}"
+        quote = '"' if "'" in value else "'"
+        named = f"tags.`{tag}` = {quote}{value}{quote}"
         runs = client.search_runs([found.experiment_id], named, max_results=1)
     return str(runs[0].info.run_id) if runs else None
 

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from kinoray.errors import KinorayError
-from kinoray.sweep.file import TrialState
+from kinoray.sweep.trials import TrialState
 from kinoray.tracking.outbox import logger
 from kinoray.tracking.run import RunTracker, Status
 from kinoray.tracking.store import connect, quiet, refusals_named

@@ -270,7 +270,7 @@ class FolderStore:
         return None if newest is None else Path(newest)
 
     def _ranked(self) -> list[Path]:
-        found = [Path(place) for place in _whole_checkpoints(str(self.folder))]
+        found = [Path(place) for place in whole_checkpoints(str(self.folder))]
         return sorted(found, key=lambda path: rank_key(_read_index(path)[0], self.monitor), reverse=True)
 
 
@@ -282,7 +282,7 @@ def rank_key(checkpoint: Checkpoint, monitor: str) -> tuple[float, int]:
 
 def newest_of_run(run: str) -> str | None:
     """The place of a run's newest whole checkpoint; None where it has none."""
-    return max(_whole_checkpoints(run), key=lambda place: read_summary(place).progress.epoch, default=None)
+    return max(whole_checkpoints(run), key=lambda place: read_summary(place).progress.epoch, default=None)
 
 
 def best_of_run(run: str) -> str:
@@ -291,7 +291,7 @@ def best_of_run(run: str) -> str:
     Raises:
         CheckpointError: it has none.
     """
-    places = _whole_checkpoints(run)
+    places = whole_checkpoints(run)
     if not places:
         why = "holds no whole checkpoint" if "://" in run or Path(run).is_dir() else "no such folder"
         raise CheckpointError(f"{run}: {why}; give a checkpoint folder or a run's folder")
@@ -308,7 +308,7 @@ def read_summary(place: str) -> Checkpoint:
     return _read_index(local_folder(place, (INDEX, "recipe.yaml")))[0]
 
 
-def _whole_checkpoints(run: str) -> list[str]:
+def whole_checkpoints(run: str) -> list[str]:
     """A run's checkpoints without those whose upload was cut off, be it within the index."""
     whole = []
     for place in folders_with(run, INDEX):

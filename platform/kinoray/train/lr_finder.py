@@ -109,7 +109,8 @@ def range_test(rates: Sequence[float], step: Callable[[float], float]) -> LrRang
             break
     if len(losses) < NUM_FIRST_STEPS:
         raise DataError(
-            f"lr finder: the loss is no number after {len(losses)} steps at {rates[0]:g} and above; begin lower"
+            f"lr finder: the loss has doubled or is no number after {len(losses)} steps at {rates[0]:g} and above; "
+            "begin lower"
         )
     return _read_off(rates[: len(losses)], losses, lost_at, width=max(1.0, SMOOTHING_FRACTION * len(rates)))
 

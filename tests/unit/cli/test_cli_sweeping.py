@@ -14,7 +14,8 @@ from kinoray.cluster.sweep.plan import Plan
 from kinoray.cluster.sweep.trial_log import TrialLog
 from kinoray.recipe import Recipe
 from kinoray.site import Allocation
-from kinoray.sweep.file import Sweep, SweepStarted, TrialChanged, TrialEvent, TrialState, ranked
+from kinoray.sweep.file import Sweep, SweepStarted, TrialChanged, TrialEvent
+from kinoray.sweep.trials import TrialState, ranked
 from kinoray.train.events import StepsDone
 
 STEPS = StepsDone(0, 3, 1.25, 0.05, 2.0, 31.4, 0.07)
@@ -107,8 +108,8 @@ def test_the_sweep_is_announced_in_one_line(plan, states):
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True, width=400)
     log = TrialLog(plan.folder)
     announce_sweep(console, plan, log)
-    log.open(plan.sweep, plan.recipe)
-    log.add(states[0])
+    with log.opened(plan.sweep, plan.recipe):
+        log.add(states[0])
     announce_sweep(console, plan, log)
     first, _, second = console.file.getvalue().splitlines()
     assert first == (
@@ -121,7 +122,8 @@ def test_the_sweep_is_announced_in_one_line(plan, states):
 def test_the_end_says_how_to_train_the_best_again(plan, states):
     console = Console(file=io.StringIO(), highlight=False, soft_wrap=True, width=400)
     log = TrialLog(plan.folder)
-    log.open(plan.sweep, plan.recipe)
+    with log.opened(plan.sweep, plan.recipe):
+        pass
     places = [("model", ""), ("MLflow", "http://here/[1]")]
     best_first = ranked(states, "top1")
     close_sweep(console, plan, log, best_first, overrides=["optimizer.momentum=0.8"], places=places)

@@ -1,6 +1,7 @@
 """Sweep files: what they plan, and what is told of a mistake, with file and line, before anything starts."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import yaml
 
 from kinoray.errors import ConfigError
 from kinoray.recipe import Recipe
-from kinoray.sweep.file import Sweep, TrialState, ranked
+from kinoray.sweep.file import Sweep
+from kinoray.sweep.trials import TrialState, ranked
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = """\
@@ -93,6 +95,19 @@ def test_the_assignments_of_a_trial_repeat_it(load, tmp_path):
         ("scheduler: {kind: pbt, perturb: [loss]}\n" + SPACE, ["scheduler.perturb, got loss"]),
         ("space:\n  evaluation.monitor: {choice: [top1, loss]}", ["evaluation.monitor cannot be swept"]),
         ("budget: {epochs: 3, samples: 4}\n" + SPACE, ["leave one out"]),
+        (
+            "budget: {epochs: 3}\nspace:\n  training.epochs: {choice: [1, 2]}",
+            ["training.epochs cannot be swept, budget"],
+        ),
+        (
+            "space:\n  optimizer.lr: {uniform: [0.1, 1]}\n  optimizer: {choice: [{kind: sgd, lr: 1}]}",
+            ["optimizer would replace optimizer.lr, which stands above it; put optimizer first"],
+        ),
+        (
+            "scheduler: {kind: pbt, perturb: [training.epochs]}\nspace:\n  training.epochs: {choice: [1, 2]}",
+            ["scheduler.perturb, got training.epochs, which cannot change in mid-training"],
+        ),
+        ("name: ..\n" + SPACE, ["name: should match", "try.yaml:3"]),
     ],
 )
 def test_mistakes_are_told_before_anything_starts(load, text, messages):
@@ -104,6 +119,39 @@ def test_mistakes_are_told_before_anything_starts(load, text, messages):
         check()
     for message in messages:
         assert message in str(raised.value), raised.value
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "message"),
+    [
+        ("", "optimizer.lr=0.1", "--set optimizer.lr: the sweep's space.optimizer.lr sets it for every trial"),
+        ("", "schedule.0.kind=cosine", "--set schedule.0.kind: the sweep's space.schedule sets it"),
+        ("budget: {epochs: 3}\n", "training.epochs=5", "--set training.epochs: the sweep's budget sets it"),
+        ("seeds: [1, 2]\n", "seed=5", "--set seed: the sweep's seeds sets it"),
+        ("metric: loss\n", "evaluation.monitor=top1", "--set evaluation.monitor: the sweep's metric sets it"),
+    ],
+)
+def test_an_override_that_the_sweep_would_replace_is_refused(load, text, override, message):
+    sweep = load(f"trials: 2\n{text}{SPACE}")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        sweep.load_recipe([override])
+
+
+def test_an_override_holds_where_a_condition_leaves_it_to_the_recipe(load):
+    when = "  optimizer.momentum: {choice: [0.5], when: {schedule: cosine}}\n"
+    sweep = load(f"search: grid\nspace:\n  schedule: {{choice: {{cosine: [{{kind: cosine}}], flat: []}}}}\n{when}")
+    recipe = sweep.load_recipe(["optimizer.momentum=0.8"])
+    assert [each.optimizer.momentum for each in sweep.check(recipe)[-2:]] == [0.5, 0.8]
+
+
+def test_a_part_is_swept_below_its_whole(load):
+    sweep = load(
+        "search: grid\nspace:\n  optimizer: {choice: {sgd: {kind: sgd, lr: 1}, adam: {kind: adam, lr: 1}}}\n"
+        "  optimizer.lr: {choice: [0.1, 0.2]}\n"
+    )
+    recipe = sweep.load_recipe()
+    trained = [sweep.recipe_of(recipe, trial).optimizer for trial in sweep.planned(recipe)]
+    assert [(each.kind, each.lr) for each in trained] == [("sgd", 0.1), ("sgd", 0.2), ("adam", 0.1), ("adam", 0.2)]
 
 
 def test_all_problems_of_a_space_are_told_at_once(load):

@@ -58,6 +58,7 @@ def test_labels_of_lists():
         ({"uniform": [0, 1], "choice": [1]}, "got uniform and choice"),
         ({"uniform": [1, 1]}, r"uniform, got \[1, 1\]; the first should be less"),
         ({"loguniform": [0, 1]}, "both should be above 0"),
+        ({"uniform": [0, float("inf")]}, "finite number"),
         ({"choice": [1, 2], "step": 1}, "only a range has steps"),
         ({"choice": [1, 1]}, "each once"),
         ({"grid": []}, "at least one value"),
@@ -98,4 +99,26 @@ def test_conditions_name_labels_above():
         check_conditions({"optimizer.lr": parameter(uniform=[0, 1], when={"optimizer.kind": "sgd"})})
     space = {"a": parameter(choice=["x", "y"]), "b": parameter(choice=[1], when={"a": "z"})}
     with pytest.raises(ValueError, match=r"b\.when: a is never 'z'; its labels are x, y"):
+        check_conditions(space)
+
+
+def test_conditions_that_meet_at_one_label_are_found():
+    """Each of two paths narrows what a third may be."""
+    space = {
+        "a": parameter(choice=["x", "y", "z"]),
+        "b": parameter(choice=[1, 2], when={"a": ["y", "z"]}),
+        "c": parameter(choice=[3], when={"a": ["x", "y"], "b": 2}),
+    }
+    check_conditions(space)
+    assert fill(space, {"c": 3}) == {"a": "y", "b": 2, "c": 3}
+
+
+@pytest.mark.parametrize("when", [{"a": []}, {"a": "x", "b": 1}], ids=["no-label", "exclude-each-other"])
+def test_a_condition_that_is_never_met_is_told(when):
+    space = {
+        "a": parameter(choice=["x", "y"]),
+        "b": parameter(choice=[1, 2], when={"a": "y"}),
+        "c": parameter(choice=[3], when=when),
+    }
+    with pytest.raises(ValueError, match=r"c\.when: is never met"):
         check_conditions(space)

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,8 @@ from kinoray.data.config import Dataset
 from kinoray.errors import ResourceError
 from kinoray.recipe import Recipe
 from kinoray.site import Site
-from kinoray.sweep.file import (
-    Sweep,
-    SweepEvent,
-    SweepFinished,
-    SweepStarted,
-    Trial,
-    TrialChanged,
-    TrialEvent,
-    TrialState,
-)
+from kinoray.sweep.file import Sweep, SweepEvent, SweepFinished, SweepStarted, TrialChanged, TrialEvent
+from kinoray.sweep.trials import Trial, TrialState
 from kinoray.tracking import run as run_room
 from kinoray.tracking import sweep as room
 from kinoray.tracking.sweep import SweepTracker, tracked_sweep
@@ -105,11 +98,22 @@ def dataset(recipe: Recipe) -> Dataset:
 
 
 @pytest.fixture
-def opened(sweep: Sweep, recipe: Recipe, dataset: Dataset, store_uri: str, monkeypatch: pytest.MonkeyPatch) -> Open:
+def opened(
+    sweep: Sweep, recipe: Recipe, dataset: Dataset, store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Open:
     """``tracked_sweep`` on the room's store; checkpoints are not there, so models are only named."""
     monkeypatch.setattr(room, "log_model_of", lambda uri, run_id, checkpoint: f"models:/m-{run_id}")
     site = Site(tracking_uri=store_uri, experiment="sweeps")
-    return lambda *, resume=False: tracked_sweep(sweep, recipe, dataset, site, resume=resume)
+    ids = count()
+    last = [""]
+
+    def start(*, resume: bool = False) -> AbstractContextManager[SweepTracker]:
+        """Begin, or go on in the record of the last one."""
+        if not resume:
+            last[0] = f"{tmp_path.name}-{next(ids)}"
+        return tracked_sweep(sweep, recipe, dataset, site, sweep_id=last[0])
+
+    return start
 
 
 @pytest.fixture
@@ -250,11 +254,52 @@ def test_a_resumed_sweep_stores_its_best_model_once(
 
 @pytest.mark.usefixtures("no_drawing")
 def test_a_sweep_that_begins_anew_has_a_run_of_its_own(opened: Open) -> None:
+    """Also where it has the name of another one, which goes on in its own run all the same."""
     with opened() as first:
         pass
     with opened() as second:
         pass
     assert first.parent.run_id != second.parent.run_id
+    with opened(resume=True) as again:
+        pass
+    assert again.parent.run_id == second.parent.run_id
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_a_sweep_that_was_killed_before_its_first_trial_goes_on_in_its_run(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, client: MlflowClient
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(SweepTracker, "finish", lambda *arguments, **named: None)  # as after SIGKILL
+        with opened() as killed:
+            pass
+    assert client.get_run(killed.parent.run_id).info.status == "RUNNING"
+    with opened(resume=True) as again:
+        pass
+    assert again.parent.run_id == killed.parent.run_id
+    assert client.get_run(killed.parent.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_passwords_of_the_space_do_not_reach_the_store(
+    tmp_path: Path, recipe: Recipe, dataset: Dataset, store_uri: str, client: MlflowClient
+) -> None:
+    """But for the files that are there to be trained from."""
+    source = "s3://key:secret@bucket/weights.safetensors"
+    values = {"recipe": "toy.yaml", "search": "grid", "space": {"training.init_from": {"grid": [source]}}}
+    (tmp_path / "with_password.yaml").write_text(yaml.safe_dump(values))
+    sweep = Sweep.load(tmp_path / "with_password.yaml")
+    (trial,) = sweep.planned(recipe) or ()
+    state = TrialState(trial, "finished", 1, 0.5, 0.5, 0, checkpoint="/sweep/0")
+    with tracked_sweep(
+        sweep, recipe, dataset, Site(tracking_uri=store_uri, experiment="sweeps"), sweep_id="secret"
+    ) as tracker:
+        tracker(TrialChanged(replace(state, status="running")))
+        tracker(TrialChanged(state))
+    (child,) = children(client, tracker).values()
+    for run in (client.get_run(tracker.parent.run_id), child):
+        assert "secret" not in str(run.data.params) + str({**run.data.tags, "sweep_id": ""})
+    assert "secret" not in artifact(client, tracker.parent.run_id, "leaderboard.csv", tmp_path)
 
 
 @pytest.mark.usefixtures("no_drawing")

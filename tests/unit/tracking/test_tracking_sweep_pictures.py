@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 from matplotlib.figure import Figure
 
-from kinoray.sweep.file import Status, Trial, TrialState, ranked
 from kinoray.sweep.space import Label
+from kinoray.sweep.trials import Status, Trial, TrialState, ranked
 from kinoray.tracking.lr_range_picture import lr_range_picture
 from kinoray.tracking.pictures import png_bytes
 from kinoray.tracking.sweep_pictures import leaderboard_picture, parallel_picture, values_picture

@@ -96,7 +96,7 @@ def test_it_ends_where_the_loss_is_no_number() -> None:
 
 
 def test_a_loss_that_is_no_number_from_the_start() -> None:
-    with pytest.raises(DataError, match=r"no number after 2 steps at 1e-06 and above; begin lower"):
+    with pytest.raises(DataError, match=r"doubled or is no number after 2 steps at 1e-06 and above"):
         curve([2.0, 2.0, math.inf] + [0.0] * 20)
 
 

@@ -1,27 +1,18 @@
 """What decides in a sweep, in Ray Tune's terms: searches that learn, and schedulers."""
 
-import random
 from typing import Any
 
-from ray import tune
-from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
-    FIFOScheduler,
-    MedianStoppingRule,
-    PopulationBasedTraining,
-    TrialScheduler,
-)
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
 
+from kinoray.cluster.sweep.population import Population
 from kinoray.cluster.sweep.tuning import MERIT, TIME
 from kinoray.errors import ConfigError
 from kinoray.recipe import Recipe
-from kinoray.sweep.file import Sweep, TrialState
+from kinoray.sweep.file import Sweep
 from kinoray.sweep.schedulers import ASHA, PBT, MedianStop, NoScheduler, TuneScheduler
-from kinoray.sweep.space import Label, Point
-
-NUM_DRAWS = 10
-"""Of values that can be together, before a trial fails for it."""
+from kinoray.sweep.space import Point
+from kinoray.sweep.trials import TrialState
 
 
 class LearningSearch(Searcher):  # type: ignore[misc]
@@ -118,54 +109,7 @@ def build_scheduler(sweep: Sweep, recipe: Recipe, num_epochs: int) -> TrialSched
                 hard_stop=True,
             )
         case PBT() as pbt:
-            return PopulationBasedTraining(
-                time_attr=TIME,
-                metric=MERIT,
-                mode="max",
-                perturbation_interval=pbt.interval_epochs,
-                hyperparam_mutations={"trial": {"labels": _mutations(sweep)}},
-                quantile_fraction=pbt.quantile,
-                resample_probability=pbt.resample,
-                perturbation_factors=pbt.factors,
-                custom_explore_fn=_Explored(sweep, recipe),
-                log_config=False,
-                # Otherwise a trial that is ahead of the others goes back to their epoch again and again, for ever.
-                synch=True,
-            )
+            return Population(sweep, pbt, recipe)
         case TuneScheduler() as own:
             return own.build(time_attr=TIME, metric=MERIT, mode="max", num_epochs=num_epochs)
     raise ConfigError(f"scheduler: {sweep.scheduler.kind} is none that can be built; derive it from TuneScheduler")
-
-
-def _mutations(sweep: Sweep) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for path in sweep.perturbed:
-        parameter = sweep.space[path]
-        if not parameter.is_range:
-            found[path] = list(parameter.options)
-        elif parameter.loguniform is not None:
-            found[path] = tune.loguniform(*parameter.bounds)
-        else:
-            found[path] = tune.uniform(*parameter.bounds)
-    return found
-
-
-class _Explored:
-    """Brings perturbed values back into their ranges, and draws values anew that cannot be together."""
-
-    def __init__(self, sweep: Sweep, recipe: Recipe) -> None:
-        self.sweep, self.recipe = sweep, recipe
-
-    def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
-        labels: dict[str, Label] = dict(config["trial"]["labels"])
-        for path in self.sweep.perturbed:
-            if self.sweep.space[path].is_range:
-                labels[path] = self.sweep.space[path].rounded(float(str(labels[path])))
-        for _ in range(NUM_DRAWS):
-            try:
-                self.sweep.recipe_of(self.recipe, self.sweep.trial(0, labels, self.recipe.seed))
-            except ConfigError:
-                labels |= {path: self.sweep.space[path].at(random.random()) for path in self.sweep.perturbed}  # noqa: S311
-            else:
-                break
-        return {**config, "trial": {**config["trial"], "labels": labels}}

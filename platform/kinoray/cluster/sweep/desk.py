@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from kinoray.sweep.file import Trial
+from kinoray.sweep.trials import Trial
 
 T = TypeVar("T")
 WAIT_SECONDS = 20.0
@@ -93,6 +93,7 @@ class Desk:
         self._waiting: asyncio.Queue[Job | None] = asyncio.Queue()  # None wakes who waits: the desk is closed
         self._open: dict[int, _Open] = {}
         self._at_slot: dict[int, int] = {}
+        self._asked: dict[int, object] = {}
         self._tickets = 0
         self._closed: str | None = None
 
@@ -127,9 +128,13 @@ class Desk:
         lost = self._at_slot.pop(slot, None)
         if lost in self._open:
             self._open[lost].answers.put_nowait(Failed("a worker died", again=True))
+        question = self._asked[slot] = object()
         if self._is_closed():
             return "closed"
         while (job := await _within(self._waiting.get())) is not None:
+            if self._asked[slot] is not question:  # of workers that are no more: others have asked since
+                self._waiting.put_nowait(job)
+                return None
             if job.ticket in self._open:
                 self._at_slot[slot] = job.ticket
                 return job
@@ -152,7 +157,7 @@ class Desk:
 
     async def close(self, error: str = "") -> None:
         """No more work: workers go home, and whoever waits for them is told why, if there is an error."""
-        self._closed = error
+        self._closed = self._closed or error
         self._waiting.put_nowait(None)
         for entry in self._open.values():
             entry.decisions.put_nowait("stop")

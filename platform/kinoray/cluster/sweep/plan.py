@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kinoray.cluster.sweep.decisions import build_scheduler
 from kinoray.cluster.training import check_run
 from kinoray.data.config import Dataset
 from kinoray.recipe import Recipe
@@ -64,12 +65,14 @@ def plan_sweep(sweep: Sweep, site: Site, capacity: Capacity, overrides: Sequence
     )
     for each in recipes:
         check_run(each, datasets[dataset_key(each)], allocation)
+    num_epochs = max(each.training.epochs for each in recipes)
+    build_scheduler(sweep, recipe, num_epochs)  # those of the user, too, have their say before anything starts
     return Plan(
         sweep=sweep,
         recipe=recipe,
         datasets=datasets,
         concurrency=concurrency,
         allocation=allocation,
-        num_epochs=max(each.training.epochs for each in recipes),
+        num_epochs=num_epochs,
         folder=f"{site.storage_path()}/{sweep.name}",
     )

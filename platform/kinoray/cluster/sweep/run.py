@@ -2,12 +2,11 @@
 
 import logging
 import os
-import random
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import ray
 from ray import tune
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.v2.api.exceptions import TrainingFailedError
 
 from kinoray.cluster.mailbox import delivering
 from kinoray.cluster.remote import DecodeBudget
@@ -28,17 +26,8 @@ from kinoray.cluster.sweep.tuning import Shared, TrialDriver
 from kinoray.cluster.sweep.watching import Watcher
 from kinoray.cluster.training import StopAtOwnErrors, Trainer, own_error, worker_resources
 from kinoray.errors import KinorayError, ResourceError
-from kinoray.sweep.file import (
-    SweepEvent,
-    SweepFinished,
-    SweepListener,
-    SweepStarted,
-    TrialChanged,
-    TrialEvent,
-    TrialState,
-    ranked,
-)
-from kinoray.sweep.schedulers import PBT
+from kinoray.sweep.file import SweepEvent, SweepFinished, SweepListener, SweepStarted, TrialChanged, TrialEvent
+from kinoray.sweep.trials import TrialState, ranked
 
 QUIET_TUNE = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a job as everywhere; the record lets it go on
@@ -53,10 +42,14 @@ logger = logging.getLogger(__name__)
 def run_sweep(plan: Plan, log: TrialLog, listeners: Sequence[SweepListener]) -> tuple[TrialState, ...]:
     """Train every trial that is not over yet; returns all, the best first.
 
+    Args:
+        plan: of the sweep.
+        log: its record, opened.
+        listeners: hear of everything.
+
     Raises:
         KinorayError: what no trial can do without is missing.
     """
-    log.open(plan.sweep, plan.recipe)
     planned = plan.sweep.planned(plan.recipe)
     announce = _Announcer(listeners)
     for event in (
@@ -66,9 +59,11 @@ def run_sweep(plan: Plan, log: TrialLog, listeners: Sequence[SweepListener]) -> 
         announce(event)
     with delivering([announce]) as mailbox:
         watcher = Watcher(plan, log, mailbox)
-        if len(watcher.over) < plan.sweep.num_trials:
-            with working(plan, mailbox) as desk:
-                _tune(plan, log, watcher, desk)
+        if not watcher.over.issuperset(range(plan.sweep.num_trials)):
+            if not watcher.is_late:
+                with working(plan, mailbox) as desk:
+                    _tune(plan, log, watcher, desk)
+            watcher.end()
     states = ranked(log.current().values(), plan.recipe.evaluation.monitor)
     announce(SweepFinished(states))
     return states
@@ -107,7 +102,8 @@ def working(plan: Plan, mailbox: Any) -> Iterator[Any]:
             if slot.error is not None:
                 raise slot.error from None
         raise
-    ray.get(desk.close.remote())
+    finally:
+        desk.close.remote()  # whatever has happened: workers that wait for work would wait for ever
     until = time.monotonic() + LEAVE_SECONDS
     for slot in slots:
         slot.thread.join(max(0.0, until - time.monotonic()))
@@ -158,10 +154,11 @@ class _Slot:
         )
         try:
             trainer.fit()
-        except TrainingFailedError as failure:
+        except Exception as failure:  # noqa: BLE001 - the sweep would wait for ever for workers that are not there
             self.error = own_error(failure) or ResourceError(f"the workers of a sweep cannot go on: {failure}")
             self.error.at_work = True
-            ray.get(self.task.desk.close.remote(str(self.error)))
+            with suppress(Exception):  # the session is over, and the desk with it
+                self.task.desk.close.remote(str(self.error))
 
 
 def _tune(plan: Plan, log: TrialLog, watcher: Watcher, desk: Any) -> None:
@@ -181,10 +178,9 @@ def _tune(plan: Plan, log: TrialLog, watcher: Watcher, desk: Any) -> None:
         reports=log.reports(),
         over=watcher.over,
     )
-    random.seed(sweep.search.seed)  # population-based training draws from Python's own generator
     os.environ.update({name: value for name, value in QUIET_TUNE.items() if name not in os.environ})
     planned = sweep.planned(plan.recipe)
-    turns = isinstance(sweep.scheduler, PBT)
+    turns = sweep.scheduler.takes_turns
     # A population has to be there as a whole before any of it is compared; of others one may wait for its turn.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(sweep.num_trials if turns else 2)
     search, space = None, {}
@@ -204,7 +200,7 @@ def _tune(plan: Plan, log: TrialLog, watcher: Watcher, desk: Any) -> None:
                 scheduler=build_scheduler(sweep, plan.recipe, plan.num_epochs),
                 max_concurrent_trials=None if turns else plan.concurrency,
                 reuse_actors=True,
-                time_budget_s=None if sweep.budget.hours is None else sweep.budget.hours * 3600,
+                time_budget_s=watcher.seconds_left,
                 trial_name_creator=_name_of,
                 trial_dirname_creator=_name_of,
             ),
@@ -218,7 +214,6 @@ def _tune(plan: Plan, log: TrialLog, watcher: Watcher, desk: Any) -> None:
         ).fit()
     if results.errors:
         raise results.errors[0]
-    watcher.end()
 
 
 def _resources_of_driver(concurrency: int, *, turns: bool) -> dict[str, float]:
@@ -230,7 +225,7 @@ def _resources_of_driver(concurrency: int, *, turns: bool) -> dict[str, float]:
     node = f"node:{ray.util.get_node_ip_address()}"
     share = round(1 / (concurrency + 0.5), 4) if turns else 0.0001
     if ray.available_resources().get(node, 0.0) < share * concurrency:
-        raise ResourceError("scheduler pbt: another such sweep runs from this node; wait for its end")
+        raise ResourceError("scheduler: another sweep whose trials take turns runs from this node; wait for its end")
     return {"CPU": 0, node: share}
 
 

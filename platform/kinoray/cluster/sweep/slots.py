@@ -20,11 +20,12 @@ from kinoray.metrics import merit
 from kinoray.recipe import Recipe
 from kinoray.sweep.datasets import dataset_key
 from kinoray.sweep.file import Sweep
-from kinoray.train.checkpoint import INDEX, rank_key, read_summary
+from kinoray.train.checkpoint import rank_key, read_summary, whole_checkpoints
 from kinoray.train.events import EpochDone, Event, Finished
-from kinoray.train.fetching import file_sizes, folders_with, local_folder
+from kinoray.train.fetching import file_sizes, local_folder
 from kinoray.train.loop import fit
 from kinoray.train.world import World
+from kinoray.video.files import without_passwords
 
 PRUNED = "stopped by the sweep"
 
@@ -100,13 +101,15 @@ def _train(job: Job, datasets: dict[str, Dataset], task: SlotTask, world: World)
         fit(recipe, RayFeed(recipe, datasets[key], world, task.budget), store, world, line, reason_to_end=line.reason)
         line.end()
     except KinorayError as error:
-        tell(task, job, Failed(str(error), again=False))
+        tell(task, job, Failed(without_passwords(str(error)), again=False))
         # All workers make the same recipe and see the same loss; of other errors the rest of a group may know nothing.
         if world.size > 1 and line is not None and not isinstance(error, DivergenceError):
             raise StartAnewError(str(error)) from None  # not as its cause, which would end the sweep
     except Exception as error:
-        tell(task, job, Failed(f"{type(error).__name__}: {error}", again=True))
+        tell(task, job, Failed(without_passwords(f"{type(error).__name__}: {error}"), again=True))
         raise StartAnewError(str(error)) from error
+    if task.recipe.training.compile is not None:
+        torch.compiler.reset()  # what was compiled of a function is counted, and past eight it is run as it is
     if world.device.type == "cuda":
         torch.cuda.empty_cache()
 
@@ -180,9 +183,7 @@ class TrialStore:
         self.monitor, self.keep_best = recipe.evaluation.monitor, recipe.training.keep_best
         self._kept: dict[str, tuple[float, int]] = {}
         if self.is_first and job.resume_from is not None:
-            self._kept = {
-                place: rank_key(read_summary(place), self.monitor) for place in folders_with(job.folder, INDEX)
-            }
+            self._kept = {place: rank_key(read_summary(place), self.monitor) for place in whole_checkpoints(job.folder)}
 
     def save(self, checkpoint: Path | None, *, name: str, metrics: Mapping[str, float]) -> str:
         place = f"{self.job.folder}/{name}"

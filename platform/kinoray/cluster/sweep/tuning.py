@@ -15,9 +15,9 @@ from ray import tune
 
 from kinoray.cluster.sweep.desk import Answer, Ended, Failed, Job
 from kinoray.metrics import merit
-from kinoray.sweep.file import Sweep, Trial, TrialState
-from kinoray.sweep.schedulers import PBT
+from kinoray.sweep.file import Sweep
 from kinoray.sweep.space import Point
+from kinoray.sweep.trials import Trial, TrialState
 
 WORST = -1e30
 """Merit of a trial that failed or whose metric is no number."""
@@ -102,7 +102,7 @@ class TrialDriver(tune.Trainable):  # type: ignore[misc]
 
     def _begun(self, config: dict[str, Any]) -> "Course":
         # By its name: what population-based training copies from another trial has that one's number.
-        number = int(self.trial_name.rpartition("-")[2])
+        number = number_of(self.trial_name)
         return Course(self._shared, self._shared.sweep.trial(number, config["trial"]["labels"], self._shared.seed))
 
 
@@ -144,13 +144,15 @@ class Course:
     def _replayed(self) -> News | None:
         number, labels = self.trial.number, dict(self.trial.labels)
         known = self.shared.reports.get(number, [])
-        is_over = number in self.shared.over
         for state in known:
             continues = state.epoch > self.at.epoch and state.resumed_from == self.at.latest
             if continues and dict(state.trial.labels) == labels:
-                is_last = is_over and state is known[-1]
+                # Only what was the end then: of a trial that failed later, the scheduler has heard this report.
+                is_last = state.is_over
                 return self._news(state.epoch, state.value, state.latest, is_replayed=True, is_last=is_last)
-        return self._news(self.at.epoch, None, None, is_replayed=True, is_last=True) if is_over else None
+        if number not in self.shared.over:
+            return None
+        return self._news(self.at.epoch, None, None, is_replayed=True, is_last=True)
 
     def _trained(self) -> News:
         answer = self._answer()
@@ -190,7 +192,7 @@ class Course:
             trial=self.trial,
             folder=f"{self.shared.folder}/{self.trial.name}",
             resume_from=self.at.latest,
-            keep_all=isinstance(self.shared.sweep.scheduler, PBT),
+            keep_all=self.shared.sweep.scheduler.takes_turns,
         )
 
     def _news(
@@ -220,3 +222,8 @@ class Course:
             error=error,
             reason=reason,
         )
+
+
+def number_of(trial: Any) -> int:
+    """The number of a trial of Tune's, or that of its name."""
+    return int(str(trial).rpartition("-")[2])

@@ -1,5 +1,6 @@
 """What Ray Tune's loop tells of a sweep, put into its record and passed on."""
 
+import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -8,10 +9,11 @@ from ray import tune
 
 from kinoray.cluster.sweep.plan import Plan
 from kinoray.cluster.sweep.trial_log import TrialLog
-from kinoray.cluster.sweep.tuning import News
+from kinoray.cluster.sweep.tuning import News, number_of
 from kinoray.metrics import merit
-from kinoray.sweep.file import TrialChanged, TrialState
+from kinoray.sweep.file import TrialChanged
 from kinoray.sweep.space import Point
+from kinoray.sweep.trials import TrialState
 
 TIME_UP = "the sweep's time is up"
 
@@ -23,18 +25,18 @@ class Watcher(tune.Callback):  # type: ignore[misc]
         self.plan, self.log, self.mailbox = plan, log, mailbox
         self.states = log.current()
         self.over = frozenset(number for number, state in self.states.items() if state.is_over)
-        hours = plan.sweep.budget.hours
-        self._ends_at = time.monotonic() + hours * 3600 if hours is not None else None
+        self._began_at = time.monotonic() - max((state.sweep_seconds for state in log.states), default=0.0)
 
     def begin(self, number: int, labels: Point) -> None:
         """A trial is thought out."""
         self._note(TrialState(self.plan.sweep.trial(number, labels, self.plan.recipe.seed)))
 
     def outcome(self, number: int) -> float | None:
-        """The merit of a trial; None where it failed."""
+        """The merit of a trial; None where it failed or has measured no number."""
         state = self.states[number]
-        measured = None if state.status == "failed" else state.best
-        return None if measured is None else merit(self.plan.recipe.evaluation.monitor, measured)
+        if state.status == "failed" or state.best is None or math.isnan(state.best):
+            return None
+        return merit(self.plan.recipe.evaluation.monitor, state.best)
 
     def on_trial_start(self, *, trial: Any, **_: Any) -> None:
         number = number_of(trial)
@@ -52,18 +54,30 @@ class Watcher(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
         state = self.states[number_of(trial)]
         if not state.is_over:
-            who = TIME_UP if self._is_late else self.plan.sweep.scheduler.kind
+            who = TIME_UP if self.is_late else self.plan.sweep.scheduler.kind
             self._note(replace(state, status="pruned", error=who))
 
     def end(self) -> None:
         """Tune does not tell of trials that it ends because the sweep's time is up."""
         for state in self.states.values():
-            if not state.is_over and self._is_late:
+            if not state.is_over and self.is_late:
                 self._note(replace(state, status="pruned", error=TIME_UP))
 
     @property
-    def _is_late(self) -> bool:
-        return self._ends_at is not None and time.monotonic() >= self._ends_at
+    def sweep_seconds(self) -> float:
+        """That the sweep has taken so far, in all its sessions."""
+        return time.monotonic() - self._began_at
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the sweep's time; None where it has no end."""
+        hours = self.plan.sweep.budget.hours
+        return None if hours is None else hours * 3600 - self.sweep_seconds
+
+    @property
+    def is_late(self) -> bool:
+        left = self.seconds_left
+        return left is not None and left <= 0
 
     def _moved(self, state: TrialState, news: News) -> TrialState:
         trial = self.plan.sweep.trial(state.trial.number, news.labels, self.plan.recipe.seed)
@@ -72,7 +86,7 @@ class Watcher(tune.Callback):  # type: ignore[misc]
             trial=trial,
             seconds=state.seconds + news.seconds,
             train_seconds=state.train_seconds + news.train_seconds,
-            attempts=news.attempts,
+            attempts=max(state.attempts, news.attempts),
         )
         if news.value is not None:
             state = replace(
@@ -86,11 +100,7 @@ class Watcher(tune.Callback):  # type: ignore[misc]
         return state
 
     def _note(self, state: TrialState) -> None:
+        state = replace(state, sweep_seconds=self.sweep_seconds)
         self.states[state.trial.number] = state
         self.log.add(state)
         self.mailbox.put.remote(TrialChanged(state))
-
-
-def number_of(trial: Any) -> int:
-    """The number of a trial of Tune's."""
-    return int(str(trial).rpartition("-")[2])

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from kinoray.cluster.sweep.decisions import LearningSearch, _Explored
-from kinoray.sweep.file import Sweep, TrialState
+from kinoray.cluster.sweep.decisions import LearningSearch
+from kinoray.cluster.sweep.population import Explored
+from kinoray.sweep.file import Sweep
+from kinoray.sweep.trials import TrialState
 
 SPACE = {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}, "optimizer.momentum": {"uniform": [0.1, 0.9]}}
 
@@ -65,7 +67,7 @@ def test_the_search_ends(make_recipe):
 def test_perturbed_values_are_brought_back_into_their_ranges(make_recipe):
     sweep = sweep_of(scheduler="pbt")
     config = {"trial": {"number": 3, "labels": {"optimizer.lr": 0.12, "optimizer.momentum": 0.08}}}
-    explored = _Explored(sweep, make_recipe())(config)
+    explored = Explored(sweep, make_recipe())(config)
     assert explored["trial"] == {"number": 3, "labels": {"optimizer.lr": 0.1, "optimizer.momentum": 0.1}}
 
 
@@ -74,4 +76,4 @@ def test_values_that_cannot_be_together_are_drawn_anew(make_recipe):
     sweep = sweep_of(scheduler="pbt", space=space)
     config = {"trial": {"number": 0, "labels": {"optimizer.nesterov": True, "optimizer.momentum": 0}}}
     random.seed(0)
-    assert _Explored(sweep, make_recipe())(config)["trial"]["labels"]["optimizer.momentum"] == 0.9
+    assert Explored(sweep, make_recipe())(config)["trial"]["labels"]["optimizer.momentum"] == 0.9

@@ -6,7 +6,7 @@ import pytest
 
 from kinoray.cluster.sweep import desk as desk_module
 from kinoray.cluster.sweep.desk import Desk, Ended, Failed, Job, Report
-from kinoray.sweep.file import Trial
+from kinoray.sweep.trials import Trial
 
 REPORT = Report(epoch=0, value=0.5, checkpoint="here", train_seconds=1.0)
 LAST = Report(epoch=1, value=0.6, checkpoint="there", train_seconds=1.0, is_last=True)
@@ -68,6 +68,21 @@ def test_a_slot_that_comes_back_in_the_middle_of_a_job_has_lost_it():
     asyncio.run(story())
 
 
+def test_a_job_does_not_go_to_workers_that_have_died_since_they_asked():
+    async def story():
+        desk = Desk()
+        dead = asyncio.create_task(desk.next_job(0))
+        await asyncio.sleep(0)
+        alive = asyncio.create_task(desk.next_job(0))
+        await asyncio.sleep(0)
+        ticket = await desk.submit(job(0))
+        assert await dead is None
+        assert (await alive).ticket == ticket
+        assert await desk.answer(ticket) is None  # not: a worker died
+
+    asyncio.run(story())
+
+
 def test_a_failure_that_was_told_is_not_told_again():
     async def story():
         desk = Desk()
@@ -91,6 +106,9 @@ def test_closing_sends_workers_home_and_ends_waiting():
         await desk.close("no workers")
         assert await asyncio.gather(*idle) == ["closed", "closed"]
         assert await desk.decision(ticket) == "stop"
+        with pytest.raises(RuntimeError, match="no workers"):
+            await desk.answer(ticket)
+        await desk.close()
         with pytest.raises(RuntimeError, match="no workers"):
             await desk.answer(ticket)
 

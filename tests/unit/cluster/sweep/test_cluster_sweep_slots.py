@@ -1,13 +1,14 @@
 """The checkpoints of a trial: in its own folder, from a place that it is told, and no more of them than needed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from kinoray.cluster.sweep.desk import Job
 from kinoray.cluster.sweep.slots import TrialStore
-from kinoray.sweep.file import Trial
-from kinoray.train.checkpoint import INDEX, Progress, write_checkpoint
+from kinoray.sweep.trials import Trial
+from kinoray.train.checkpoint import INDEX, Progress, read_summary, write_checkpoint
 from kinoray.train.fetching import folders_with
 from kinoray.train.world import World
 
@@ -79,3 +80,15 @@ def test_other_workers_only_learn_the_place(job, make_recipe):
     assert store.save(None, name="epoch-0000", metrics={}) == f"{job.folder}/epoch-0000"
     store.prune()
     assert names(job) == []
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(job, save, make_recipe):
+    """Killed while it copied: within the index, or before the weights were there."""
+    store = TrialStore(job, make_recipe(), World())
+    first, second, third = (save(store, epoch, 0.5) for epoch in range(3))
+    (Path(second) / INDEX).write_text("{")
+    (Path(third) / "model.safetensors").write_bytes(b"")
+    again = TrialStore(replace(job, resume_from=first), make_recipe(), World())
+    assert save(again, 1, 0.6) == second
+    again.prune()
+    assert len(read_summary(second).metrics) == 1
