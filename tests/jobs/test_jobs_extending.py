@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from kinoray.cluster.sweep.trial_log import TrialLog
 from kinoray.train.checkpoint import newest_of_run
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -54,6 +55,17 @@ def test_the_example_on_two_workers(run_job, settings, tmp_path: Path) -> None:
     assert run.data.tags["ended"] == f"val/top1 {page['top1']:.3f} is good enough"
     assert run.data.metrics["val/top3"] == page["top3"]
     assert run.data.metrics["best/val_top3"] == page["top3"]
+
+
+def test_the_sweep_of_the_example(run_job, settings, tmp_path: Path) -> None:
+    """Search and scheduler of the user's, also where trials are decided on and where they are trained."""
+    settings = {path: value for path, value in settings.items() if path not in ("site.workers", "site.cpus_per_worker")}
+    settings |= {"site.packages": f"[{PACKAGE}]", "sweep.trials": 2, "sweep.scheduler.value": 2}
+    done = run_job("sweep.py", str(PACKAGE / "sweep.yaml"), *words(settings))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 trials: 0 finished, 2 pruned, 0 failed" in done.stdout
+    states = TrialLog(str(tmp_path / "runs" / "sweep")).current()
+    assert [(state.epoch, state.error) for state in states.values()] == [(2, "my_package.scheduler:Hurdle")] * 2
 
 
 def test_a_callback_that_fails_on_a_worker(run_job, settings, tmp_path: Path) -> None:

@@ -261,25 +261,34 @@ class Sweep(Config):
         Raises:
             ConfigError: lists every problem with the line of the sweep file.
         """
-        points: list[tuple[str, Point]] = [
-            (path, fill(self.space, {path: end})) for path, each in self.space.items() for end in each.ends
-        ]
-        points += [("", point) for point in self._planned_points()]
-        if self.search.learns:  # so that every dataset that a trial may need is known
-            of_data = {path: each for path, each in self.space.items() if path.startswith(("data.", "model."))}
-            points += [("", fill(self.space, point)) for point in combinations(of_data)]
+        ends = [(path, fill(self.space, {path: end})) for path, each in self.space.items() for end in each.ends]
+        recipes, problems = self._tried(recipe, ends)
+        if not problems:
+            points = self._planned_points()
+            if self.search.learns:  # so that every dataset that a trial may need is known
+                of_data = {path: each for path, each in self.space.items() if path.startswith(("data.", "model."))}
+                points = [fill(self.space, point) for point in combinations(of_data)]
+            together, problems = self._tried(recipe, [("", point) for point in points])
+            recipes += together
+        if problems:
+            count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+            raise ConfigError(f"sweep {self.name}: {count}\n" + "\n".join(problems))
+        return recipes
+
+    def _tried(self, recipe: Recipe, points: Sequence[tuple[str, Point]]) -> tuple[list[Recipe], list[str]]:
+        """Recipes of points, each there for a path or for itself, and what is wrong with them."""
         recipes: list[Recipe] = []
-        problems: dict[str, None] = {}
+        own: dict[str, None] = {}
+        others: dict[str, None] = {}
         for path, point in points:
             origin = self._origin(f"space.{path}" if path else "space")
             try:
                 recipes.append(recipe.replace(self._values(point), origin))
             except ConfigError as error:
-                problems |= dict.fromkeys(str(error).splitlines()[1:] or [f"  {error}"])
-        if problems:
-            count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-            raise ConfigError(f"sweep {self.name}: {count}\n" + "\n".join(problems))
-        return recipes
+                for line in str(error).splitlines()[1:] or [f"  {error}"]:
+                    # Of a point that is there for one path the rest may be wrong, too, and has a line of its own.
+                    (own if path and line.strip().startswith(path) else others)[line] = None
+        return recipes, list(own or others)
 
     def planned(self, recipe: Recipe) -> tuple[Trial, ...] | None:
         """All trials; None where the search learns from earlier ones."""

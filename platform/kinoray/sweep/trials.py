@@ -38,7 +38,7 @@ class TrialState:
     Attributes:
         epoch: epochs done.
         value: the metric after the last evaluated one.
-        best: the best one so far.
+        best: the best one so far; None where none was a number.
         best_epoch: the epoch it was reached in, counted from 0.
         checkpoint: of ``best``, a path or URI.
         latest: checkpoint after ``epoch``.

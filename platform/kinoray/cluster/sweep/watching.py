@@ -32,11 +32,10 @@ class Watcher(tune.Callback):  # type: ignore[misc]
         self._note(TrialState(self.plan.sweep.trial(number, labels, self.plan.recipe.seed)))
 
     def outcome(self, number: int) -> float | None:
-        """The merit of a trial; None where it failed or has measured no number."""
+        """The merit of a trial; None where it failed."""
         state = self.states[number]
-        if state.status == "failed" or state.best is None or math.isnan(state.best):
-            return None
-        return merit(self.plan.recipe.evaluation.monitor, state.best)
+        measured = None if state.status == "failed" else state.best
+        return None if measured is None else merit(self.plan.recipe.evaluation.monitor, measured)
 
     def on_trial_start(self, *, trial: Any, **_: Any) -> None:
         number = number_of(trial)
@@ -93,7 +92,8 @@ class Watcher(tune.Callback):  # type: ignore[misc]
                 state, epoch=news.epoch, value=news.value, latest=news.checkpoint, resumed_from=news.resumed_from
             )
             monitor = self.plan.recipe.evaluation.monitor
-            if state.best is None or merit(monitor, news.value) >= merit(monitor, state.best):
+            is_better = state.best is None or merit(monitor, news.value) >= merit(monitor, state.best)
+            if is_better and not math.isnan(news.value):
                 state = replace(state, best=news.value, best_epoch=news.epoch - 1, checkpoint=news.checkpoint)
         if news.is_last:
             state = replace(state, status="failed" if news.error else "finished", error=news.error or news.reason)
