@@ -84,6 +84,7 @@ class FreeReader:
             error="",
             decode_seconds=0.0,
             colour=0,
+            facts="",
         )
 
 

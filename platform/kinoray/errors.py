@@ -36,7 +36,8 @@ class DecodeError(DataError):
 
     Attributes:
         reason: a short word for tables and counters: ``missing``, ``denied``, ``empty``, ``unreadable``,
-            ``no_video``, ``damaged``, ``slow`` (over its time), ``index`` (its packet index is of another file).
+            ``unavailable`` (the store does not give it now), ``no_video``, ``damaged``, ``slow`` (over its time),
+            ``index`` (its packet index is of another file).
     """
 
     def __init__(self, message: str, reason: str = "damaged") -> None:

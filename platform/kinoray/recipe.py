@@ -18,6 +18,7 @@ from kinoray.data.config import DataConfig
 from kinoray.losses import AnyLoss, CrossEntropyConfig
 from kinoray.metric_kinds import AnyMetric
 from kinoray.metrics import TOP_K
+from kinoray.mmaction2.translate import recipe_values
 from kinoray.models.kinds import AnyModel
 from kinoray.optim import AnyOptimizer
 from kinoray.param_groups import NamePattern
@@ -201,31 +202,38 @@ class Recipe(Config):
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
-        """Read a recipe file, its bases and overrides such as ``optimizer.lr=0.01``.
+        """Read a recipe file, its bases and overrides such as ``optimizer.lr=0.01``; also a config of MMAction2 1.x.
 
         Raises:
             ConfigError: lists every problem with what set it.
         """
+        if Path(path).suffix == ".py":
+            return cls.from_layers(recipe_values(path, overrides), f"recipe {path}")
         layered = read_layers(path)
         if "name" not in layered.values:
             layered = replace_values(layered, {"name": Path(path).stem}, "the file's name")
-        return cls._validated(override(layered, overrides), f"recipe {path}")
+        return cls.from_layers(override(layered, overrides), f"recipe {path}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str) -> Self:
         """Validate a nested mapping, e.g. one that ``Recipe.yaml`` wrote."""
-        return cls._validated(from_values(values, origin), f"recipe {origin}")
+        return cls.from_layers(from_values(values, origin), f"recipe {origin}")
+
+    @classmethod
+    def from_layers(cls, layered: Layered, what: str) -> Self:
+        """Validate values of which each has its origin; ``what`` they are begins the message.
+
+        Raises:
+            ConfigError: lists every problem with what set it.
+        """
+        recipe = validate(cls, layered, what)
+        recipe._layered = layered  # noqa: SLF001 - its own class
+        return recipe
 
     def replace(self, values: Mapping[str, Any], origin: str = "replace") -> Self:
         """A validated copy with dotted paths set, e.g. ``{"optimizer.lr": 0.1}``."""
         base = self._layered if self._layered.values else from_values(self.model_dump(mode="json"), "code")
-        return self._validated(replace_values(base, values, origin), f"recipe {self.name}")
-
-    @classmethod
-    def _validated(cls, layered: Layered, what: str) -> Self:
-        recipe = validate(cls, layered, what)
-        recipe._layered = layered  # noqa: SLF001 - its own class
-        return recipe
+        return self.from_layers(replace_values(base, values, origin), f"recipe {self.name}")
 
     @property
     def scaled_lr(self) -> float:

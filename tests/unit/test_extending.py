@@ -10,7 +10,11 @@ import pytest
 import torch
 import yaml
 
+from kinoray.cluster.sweep.decisions import build_scheduler
+from kinoray.cluster.sweep.tuning import MERIT, TIME
+from kinoray.config.text import flatten
 from kinoray.recipe import Recipe
+from kinoray.sweep.file import Sweep
 from kinoray.train.checkpoint import open_checkpoint
 from kinoray.train.events import EpochDone, Event, Finished
 from kinoray.train.local import fit_locally
@@ -24,6 +28,7 @@ TABLES = {
     "AUGMENTATIONS": "data.train.augment.0.kind",
     "BOXES": "data.train.box.kind",
     "CALLBACKS": "callbacks.0.kind",
+    "EVAL_SPLITS": "data.val.kind",
     "LOSSES": "loss.kind",
     "METRICS": "evaluation.metrics.0.kind",
     "MODELS": "model.kind",
@@ -31,9 +36,10 @@ TABLES = {
     "SAMPLINGS": "data.train.sampling.kind",
     "SCHEDULES": "schedule.0.kind",
     "SOURCES": "data.train.source.kind",
+    "TRAIN_SPLITS": "data.train.kind",
 }
-OF_SWEEPS = {"SCHEDULERS", "SEARCHES"}
-"""Tables that recipes do not show."""
+OF_SWEEPS = {"SCHEDULERS": "scheduler.kind", "SEARCHES": "search.kind"}
+"""Tables that sweep files show."""
 
 
 @pytest.fixture(autouse=True)
@@ -98,9 +104,11 @@ def test_the_example_stops_when_it_is_good_enough(small: dict[str, object], tmp_
 def test_every_table_takes_code_of_the_users(small: dict[str, object], tmp_path: Path) -> None:
     """A table that is new belongs into ``TABLES``, with a kind of the user's in the recipe below."""
     sources = (REPO / "platform" / "kinoray").rglob("*.py")
-    assert {name for path in sources for name in TABLE.findall(path.read_text())} - OF_SWEEPS == set(TABLES)
+    assert {name for path in sources for name in TABLE.findall(path.read_text())} - set(OF_SWEEPS) == set(TABLES)
     values = yaml.safe_load((PACKAGE / "recipe.yaml").read_text())
+    values["data"]["val"]["kind"] = "their_kinds:OwnViews"
     values["data"]["train"] |= {
+        "kind": "their_kinds:OwnTrain",
         "sampling": {"kind": "their_kinds:FirstFrames", "clip_len": 8},
         "box": {"kind": "their_kinds:TopLeft"},
     }
@@ -111,4 +119,22 @@ def test_every_table_takes_code_of_the_users(small: dict[str, object], tmp_path:
     train(recipe, tmp_path)
     import their_kinds
 
-    assert sorted(their_kinds.CALLED) == ["box", "loss", "optimizer", "sampling"]
+    assert sorted(their_kinds.CALLED) == ["box", "loss", "optimizer", "sampling", "train split", "val split"]
+
+
+def test_a_sweep_takes_code_of_the_users() -> None:
+    sweep = Sweep.load(PACKAGE / "sweep.yaml")
+    assert all(":" in str(flatten(sweep)[path]) for path in OF_SWEEPS.values())
+    recipe = sweep.load_recipe()
+    trials = sweep.planned(recipe)
+    assert trials is not None
+    assert [trial.labels["model.width"] for trial in trials] == [8, 16, 8, 8]
+    rates = [trial.values["optimizer.lr"] for trial in trials]
+    assert rates == pytest.approx([0.002236, 0.001057, 0.004729, 0.0007272], rel=1e-3)
+    assert len(sweep.check(recipe)) == 4 + len(trials)
+    watch = build_scheduler(sweep, recipe, num_epochs=4)
+    decisions = [
+        watch.on_trial_result(None, None, {TIME: epoch, MERIT: merit})
+        for epoch, merit in [(1, 0.1), (2, 0.4), (2, 0.3)]
+    ]
+    assert decisions == [watch.CONTINUE, watch.CONTINUE, watch.STOP]

@@ -43,6 +43,8 @@ def with_views(recipe: Recipe, split: str, views: str) -> Recipe:
     num_clips, num_crops = int(match[1]), int(match[2])
     held_by = "val" if split == "test" and recipe.data.test is None else split
     before = recipe.data.evaluation_split(split)
+    if not isinstance(before, EvalSplit):
+        raise ConfigError(f"--views: got {views} for data.{held_by} of kind '{before.kind}'; only videos have crops")
     fields = type(before.sampling).model_fields
     values: dict[str, int] = {"num_crops": num_crops, "resize": before.short_side()}
     if "num_clips" in fields:
@@ -50,7 +52,7 @@ def with_views(recipe: Recipe, split: str, views: str) -> Recipe:
     if "twice" in fields:
         values["sampling.twice"] = "num_clips" not in fields and num_clips == 2
     recipe = recipe.replace({f"data.{held_by}.{name}": value for name, value in values.items()}, f"--views {views}")
-    _check_clips(recipe.data.evaluation_split(split), num_clips, views)
+    _check_clips(recipe, split, num_clips, views)
     return recipe
 
 
@@ -135,11 +137,13 @@ def show_report(
     console.print(closing_table("evaluated", [*rows, *places]))
 
 
-def _check_clips(split: EvalSplit, num_clips: int, views: str) -> None:
-    taken, _ = split.sampling.shape(is_training=False)
+def _check_clips(recipe: Recipe, split: str, num_clips: int, views: str) -> None:
+    view = recipe.data.evaluation_split(split)
+    assert isinstance(view, EvalSplit)
+    taken, _ = view.sampling.shape(is_training=False)
     if taken != num_clips:
         raise ConfigError(
-            f"--views: clips, got {num_clips} with a sampling of kind '{split.sampling.kind}', which takes {taken} of "
+            f"--views: clips, got {num_clips} with a sampling of kind '{view.sampling.kind}', which takes {taken} of "
             f"a video; write --views {taken}{views[views.index('x') :]}, or set another sampling"
         )
 

@@ -10,7 +10,7 @@ from ray.data.extensions import ArrowTensorArray
 
 from kinoray.data.columns import columns_of
 from kinoray.data.packing import used_bytes
-from kinoray.data.reading import ClipReader
+from kinoray.data.reading import RowReader
 from kinoray.data.rows import PlanRow, ReadRow
 
 
@@ -22,7 +22,7 @@ class BlockReader:
     it into shared memory, and the worker reads it there.
     """
 
-    reader: ClipReader
+    reader: RowReader
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         shape = self.reader.view.clip_shape()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kinoray.cluster.remote import DecodeBudget, decoded_remotely
 from kinoray.data.config import Dataset
 from kinoray.data.plan import epoch_plan, evaluation_plan, evaluation_share, num_steps, training_share
-from kinoray.data.reading import ClipReader
+from kinoray.data.reading import ClipReader, RowReader
 from kinoray.recipe import Recipe
 from kinoray.train.batch import Batch
 from kinoray.train.beside import decoded_beside
@@ -142,7 +142,7 @@ def evaluation_stream(
     return decoded(share, ClipReader(split, reader=recipe.data.reader), split.batch_size, budget, world)
 
 
-def decoded(rows: pa.Table, reader: ClipReader, batch_size: int, budget: DecodeBudget, world: World) -> Stream:
+def decoded(rows: pa.Table, reader: RowReader, batch_size: int, budget: DecodeBudget, world: World) -> Stream:
     """Rows of ``PLAN_SCHEMA`` as batches in their order, the last may be smaller; nothing is decoded yet."""
     is_beside = beside_turns(math.ceil(rows.num_rows / batch_size), budget.beside_share)
     row_is_beside = np.repeat(is_beside, batch_size)[: rows.num_rows]

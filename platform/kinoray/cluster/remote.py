@@ -19,7 +19,7 @@ from ray.data._internal.execution.interfaces import PhysicalOperator
 from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
 from kinoray.cluster.blocks import BlockReader, packed_column
-from kinoray.data.reading import ClipReader
+from kinoray.data.reading import RowReader
 from kinoray.errors import ResourceError
 from kinoray.site import Allocation
 from kinoray.train.batch import Batch
@@ -105,7 +105,7 @@ class BlocksUnderWay(BackpressurePolicy):  # type: ignore[misc]
         return fits
 
 
-def decoded_remotely(rows: pa.Table, reader: ClipReader, batch_size: int, budget: DecodeBudget) -> Iterator[Batch]:
+def decoded_remotely(rows: pa.Table, reader: RowReader, batch_size: int, budget: DecodeBudget) -> Iterator[Batch]:
     """Batches in the order of the rows; the last may be smaller.
 
     Args:
@@ -135,7 +135,7 @@ def decoded_remotely(rows: pa.Table, reader: ClipReader, batch_size: int, budget
     layout = "pyarrow" if len(reader.view.clip_shape()) == 1 else "numpy"
     try:
         for taken in clips.iter_batches(batch_size=batch_size, batch_format=layout, prefetch_batches=prefetched):
-            yield Batch.from_columns(taken if layout == "numpy" else _packed_columns(taken))
+            yield Batch.from_columns(taken if layout == "numpy" else _packed_columns(taken), reader.view)
     except (WorkerCrashedError, OutOfMemoryError) as crash:
         error = ResourceError(
             f"decoding: {1 + MAX_RETRIES} processes died one after the other of the same videos; memory is short, or "

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kinoray.data.sources import SourceConfig, rooted
 from kinoray.errors import DataError, DecodeError
-from kinoray.video.files import open_video_file, without_passwords
+from kinoray.video.files import read_whole, without_passwords
 
 MAX_SHOWN = 100
 """Characters of a row that a message quotes."""
@@ -107,7 +107,7 @@ def read_text(path: str) -> str:
         DataError: it is missing, unreadable or no UTF-8 text.
     """
     try:
-        return _decoded(path, _content(path))
+        return _decoded(path, read_whole(path))
     except DecodeError as error:
         looked_from = "" if "://" in path or error.reason != "missing" else f" (looked from {Path.cwd()})"
         raise DataError(f"{error}{looked_from}; it is one of the data set's annotation files") from error
@@ -122,7 +122,7 @@ def read_one_of(folder: str, names: Sequence[str]) -> tuple[str, str]:
     for name in names:
         path = below(folder, name)
         try:
-            return without_passwords(path), _decoded(path, _content(path))
+            return without_passwords(path), _decoded(path, read_whole(path))
         except DecodeError as error:
             if error.reason != "missing":
                 raise
@@ -188,11 +188,6 @@ def shortened(text: str) -> str:
     """A text as messages quote it."""
     text = re.sub(r"\s+", " ", text)
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
-
-
-def _content(path: str) -> bytes:
-    source = open_video_file(path)
-    return Path(source).read_bytes() if isinstance(source, str) else source.read()
 
 
 def _decoded(path: str, content: bytes) -> str:

@@ -107,3 +107,23 @@ class FrameListSource(ListSource):
             columns["start_seconds"] = pc.divide(start.cast(pa.float64()), self.fps)
             columns["end_seconds"] = pc.divide(stop.cast(pa.float64()), self.fps)
         return pa.table(columns)
+
+
+class AudioListSource(ListSource):
+    """Spectrograms or files with sound, listed as ``path frames label``, as for MMAction2's AudioDataset.
+
+    The number of the video's frames is not needed: clips are counted in frames of the spectrogram.
+    """
+
+    kind: str = "audio_list"
+
+    def read(self) -> pa.Table:
+        what = "a spectrogram, the number of its video's frames and the label"
+        fields = self.split_lines(Lines.read(self.path), ["frames"], what, "a/b.npy 163 3")
+        return pa.table(
+            {
+                "video_id": fields["path"],
+                "path": rooted(self.root, fields["path"]),
+                "label": fields["label"],
+            }
+        )

@@ -7,38 +7,65 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from kinoray.config.base import Config
+from kinoray.config.kinds import KindTable
 from kinoray.data.manifest import Manifest, check_files, load_manifest, read_classes, repeated_name
-from kinoray.data.sources import AnySource, SourceConfig
-from kinoray.data.views import EvalView, TrainView, check_stackable, flip_indices
+from kinoray.data.sources import SourceConfig
+from kinoray.data.splits_base import EvalBase, FloatEvalSplit, FloatTrainSplit, TrainBase
+from kinoray.data.views import EvalView, TrainView, flip_indices
 from kinoray.errors import ConfigError, DataError
 from kinoray.transforms.kinds import AnyAugmentation
 from kinoray.video.open import Backend, check_backend
+from kinoray.video.sampling import check_stackable
 
 ClassName = Annotated[str, Field(min_length=1)]
 
 
-class TrainSplit(TrainView):
+class TrainSplit(TrainView, TrainBase):
     """Videos to train on and the view that is drawn from each in every epoch."""
 
-    source: AnySource
-    batch_size: int = Field(gt=0)
-    """Videos of one optimizer step over ALL workers, each with as many views as ``repeats`` says."""
+    kind: str = "video"
     augment: tuple[AnyAugmentation, ...] = ()
     """What changes the pixels of a view, in this order, on the model's device."""
 
 
-class EvalSplit(EvalView):
+class EvalSplit(EvalView, EvalBase):
     """Videos to score and the views that are taken of each."""
 
-    source: AnySource | None = None
-    """Default, for ``data.test`` only: the source of ``data.val``."""
-    batch_size: int = Field(8, gt=0)
-    """Videos scored at a time on one worker."""
+    kind: str = "video"
 
     @model_validator(mode="after")
     def _clips_can_be_stacked(self) -> "EvalSplit":
         check_stackable(self.sampling)
         return self
+
+    def mirrors(self) -> str:
+        return "num_crops, got 10, half of them mirrored; use 3" if self.num_crops == 10 else ""
+
+
+TRAIN_SPLITS = KindTable(
+    what="training split",
+    base=TrainBase,
+    kinds={
+        "video": "kinoray.data.config:TrainSplit",
+        "skeleton": "kinoray.data.skeleton_views:SkeletonTrain",
+        "heatmap": "kinoray.data.heatmap_views:HeatmapTrain",
+        "audio": "kinoray.data.audio_views:AudioTrain",
+    },
+    default="video",
+)
+EVAL_SPLITS = KindTable(
+    what="evaluation split",
+    base=EvalBase,
+    kinds={
+        "video": "kinoray.data.config:EvalSplit",
+        "skeleton": "kinoray.data.skeleton_views:SkeletonEval",
+        "heatmap": "kinoray.data.heatmap_views:HeatmapEval",
+        "audio": "kinoray.data.audio_views:AudioEval",
+    },
+    default="video",
+)
+AnyTrainSplit = Annotated[TrainSplit | FloatTrainSplit, TRAIN_SPLITS]
+AnyEvalSplit = Annotated[EvalSplit | FloatEvalSplit, EVAL_SPLITS]
 
 
 @dataclass(frozen=True)
@@ -64,10 +91,10 @@ class Dataset:
 class DataConfig(Config):
     """Which videos, which views of them, which classes."""
 
-    train: TrainSplit
-    val: EvalSplit | None = None
+    train: AnyTrainSplit
+    val: AnyEvalSplit | None = None
     """Scored after each epoch; None: training goes unchecked."""
-    test: EvalSplit | None = None
+    test: AnyEvalSplit | None = None
     """What jobs/evaluate.py scores; None: ``val``."""
     classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] | str | None = None
     """Class names, or a text file with one a line; None: those that the training source states, else derived from its
@@ -90,10 +117,9 @@ class DataConfig(Config):
     @model_validator(mode="after")
     def _mirrored_crops_keep_their_class(self) -> "DataConfig":
         for name, split in (("val", self.val), ("test", self.test)):
-            if self.flip_labels and split is not None and split.num_crops == 10:
-                raise ValueError(
-                    f"{name}.num_crops, got 10, half of them mirrored, which changes classes by flip_labels; use 3"
-                )
+            mirrors = "" if split is None else split.mirrors()
+            if self.flip_labels and mirrors:
+                raise ValueError(f"{name}.{mirrors}, as a mirror changes classes by flip_labels")
         return self
 
     @model_validator(mode="after")
@@ -110,7 +136,7 @@ class DataConfig(Config):
                 raise ValueError(f"flip_labels: '{name}' becomes '{mirrored}', so '{mirrored}' must become '{name}'")
         return self
 
-    def evaluation_split(self, name: str) -> EvalSplit:
+    def evaluation_split(self, name: str) -> EvalSplit | FloatEvalSplit:
         """The views of ``val`` or ``test``.
 
         Raises:

@@ -150,8 +150,12 @@ def load_manifest(
     return Manifest(table, names, split, source.describe(), label_sets)
 
 
-def read_classes(path: str) -> tuple[str, ...]:
+def read_classes(path: str, *, setting: str = "data.classes") -> tuple[str, ...]:
     """Class names from a text file, one a line; line number = label.
+
+    Args:
+        path: of the file.
+        setting: that named it, for messages.
 
     Raises:
         DataError: it is missing, empty, or names a class twice.
@@ -160,12 +164,12 @@ def read_classes(path: str) -> tuple[str, ...]:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise DataError(f"data.classes: {path} cannot be read: {why}; it should hold a class name a line") from error
+        raise DataError(f"{setting}: {path} cannot be read: {why}; it should hold a class name a line") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
-        raise DataError(f"data.classes: {path} names no class; it should hold a class name a line")
+        raise DataError(f"{setting}: {path} names no class; it should hold a class name a line")
     if repeated := repeated_name(names):
-        raise DataError(f"data.classes: {path} names '{repeated}' twice; each class has a line of its own")
+        raise DataError(f"{setting}: {path} names '{repeated}' twice; each class has a line of its own")
     return names
 
 

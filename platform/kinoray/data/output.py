@@ -70,15 +70,28 @@ class OutputFolder:
         with self.writing(name) as file:
             file.write(content)
 
-    def read(self, name: str) -> bytes | None:
-        """The content of a file, None where there is none."""
+    def open(self, name: str) -> pa.NativeFile | None:
+        """A file for reading, None where there is none."""
         filesystem, base = self._place
         try:
-            with filesystem.open_input_file(f"{base}/{name}") as file:
-                content: bytes = file.read()
+            return filesystem.open_input_file(f"{base}/{name}")
         except FileNotFoundError:
             return None
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, None where there is none."""
+        file = self.open(name)
+        if file is None:
+            return None
+        with file:
+            content: bytes = file.read()
         return content
+
+    def names(self) -> list[str]:
+        """Of all files that lie directly in it."""
+        filesystem, base = self._place
+        found = filesystem.get_file_info(FileSelector(base, allow_not_found=True))
+        return [info.base_name for info in found if info.type == FileType.File]
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Name -> bytes of all files below a folder of the root; empty where there is none."""

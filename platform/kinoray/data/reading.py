@@ -1,19 +1,33 @@
 """One planned row to one clip: the function that runs on decoding nodes."""
 
+import json
 import time
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kinoray.data.rows import ClipRow, PlanRow, ReadRow
+from kinoray.data.float_views import FloatView
+from kinoray.data.rows import ClipRow, PlanRow, ReadRow, VideoFacts
 from kinoray.data.views import View, Views, segment_frames
-from kinoray.errors import DataError
+from kinoray.errors import DataError, DecodeError
 from kinoray.video.files import without_passwords
 from kinoray.video.limits import Limits
 from kinoray.video.open import Backend, open_video
 from kinoray.video.packets import PacketIndex
 from kinoray.video.video import Video
+
+
+class RowReader(Protocol):
+    """What pipelines need of a ``ClipReader``."""
+
+    @property
+    def view(self) -> View:
+        """What is cut out."""
+
+    def read_into(self, row: PlanRow, out: NDArray[np.uint8]) -> ReadRow:
+        """Read a row's clip into its place."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +39,14 @@ class ClipReader:
         flip_labels: label -> label of the mirrored video; empty where mirroring changes no label.
         limits: what one video may cost.
         reader: what decodes files.
+        with_facts: tell of each video what ``VideoFacts`` says.
     """
 
     view: View
     flip_labels: tuple[int, ...] = ()
     limits: Limits = field(default_factory=Limits)
     reader: Backend = "pyav"
+    with_facts: bool = False
 
     def __call__(self, row: PlanRow) -> ClipRow:
         """Never raises for a bad video: its row comes back with a blank clip and the ``error``."""
@@ -51,17 +67,24 @@ class ClipReader:
 
     def _read(self, row: PlanRow, out: NDArray[np.uint8] | None) -> tuple[Views | None, ReadRow]:
         started, name, label = time.thread_time(), without_passwords(row["path"]), row["label"]
-        views, error = None, ""
+        views, error, facts = None, "", VideoFacts()
         mirrored_label = self.flip_labels[label] if self.flip_labels and label >= 0 else label
         try:
-            with self._open(row, name) as video:
-                segment = segment_frames(video, row["start_seconds"], row["end_seconds"])
-                views = self.view.read(video, segment, row["clip_seed"], out, one_mirror=mirrored_label != label)
+            if isinstance(self.view, FloatView):
+                taken = self.view.take(row, name)
+                views = Views(self.view.written(taken.values, out), taken.is_mirrored, colour=0)
+            else:
+                with self._open(row, name) as video:
+                    facts = facts_of(video) if self.with_facts else facts
+                    segment = segment_frames(video, row["start_seconds"], row["end_seconds"])
+                    views = self.view.read(video, segment, row["clip_seed"], out, one_mirror=mirrored_label != label)
+                    facts["num_filled"] = getattr(video, "num_filled", 0)
         except DataError as problem:
             message = str(problem)
             error = message if message.startswith(name) else f"{name}: {message}"
+            facts["reason"] = problem.reason if isinstance(problem, DecodeError) else "damaged"
         except MemoryError:
-            error = f"{name}: there is not enough memory for it"
+            error, facts["reason"] = f"{name}: there is not enough memory for it", "memory"
         read = ReadRow(
             video_id=row["video_id"],
             position=row["position"],
@@ -70,6 +93,7 @@ class ClipReader:
             error=error,
             decode_seconds=time.thread_time() - started,
             colour=0 if views is None else views.colour,
+            facts=json.dumps(facts) if self.with_facts else "",
         )
         return views, read
 
@@ -84,3 +108,16 @@ class ClipReader:
             frame_fps=row.get("fps"),
             backend=self.reader,
         )
+
+
+def facts_of(video: Video) -> VideoFacts:
+    """What opening a video tells of it."""
+    return VideoFacts(
+        codec=video.codec,
+        width=video.width,
+        height=video.height,
+        fps=video.fps,
+        duration_seconds=video.duration_seconds,
+        num_frames=video.num_frames,
+        num_bytes=video.num_bytes,
+    )

@@ -62,7 +62,8 @@ class ReadRow(TypedDict):
     Where ``error`` is not empty the clip is all zero, or a packed row of nothing, and is never trained on.
     ``decode_seconds`` is CPU time of the thread that read. ``colour`` is the code of what YUV planes are in
     (``transforms.colours``), 0 with RGB.
-    ``clip_seed`` is that of the plan, for what is random about the clip on the model's device.
+    ``clip_seed`` is that of the plan, for what is random about the clip on the model's device. ``facts`` is JSON of
+    ``VideoFacts`` where they were asked for, else empty.
     """
 
     video_id: str
@@ -72,6 +73,24 @@ class ReadRow(TypedDict):
     error: str
     decode_seconds: float
     colour: int
+    facts: str
+
+
+class VideoFacts(TypedDict, total=False):
+    """What opening and reading a video tells of it; of one that cannot be read, what was known before the error.
+
+    ``reason`` is that of the DecodeError. ``num_filled`` counts frames that stand for others that could not be decoded.
+    """
+
+    codec: str
+    width: int
+    height: int
+    fps: float
+    duration_seconds: float
+    num_frames: int
+    num_bytes: int
+    num_filled: int
+    reason: str
 
 
 class ClipRow(ReadRow):

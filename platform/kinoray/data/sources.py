@@ -301,6 +301,10 @@ SOURCES = KindTable(
         "sthv2": "kinoray.data.annotations_json:SthV2Source",
         "diving48": "kinoray.data.annotations_json:Diving48Source",
         "motion8": "kinoray.data.sources:Motion8Source",
+        "skeletons": "kinoray.data.annotations_skeletons:SkeletonSource",
+        "audio_list": "kinoray.data.annotations_lists:AudioListSource",
+        "joined": "kinoray.data.joined:JoinedSource",
+        "missing": "kinoray.data.joined:MissingSource",
     },
 )
 AnySource = Annotated[SourceConfig, SOURCES, BeforeValidator(_from_path)]

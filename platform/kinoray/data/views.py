@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from kinoray.config.base import Config
+from kinoray.data.float_views import FloatView, Recording
 from kinoray.data.native import Squares, read_boxes, read_squares, row_capacity
 from kinoray.data.packing import header_bytes, write_blank
 from kinoray.data.planes import split_planes
@@ -18,7 +19,7 @@ from kinoray.transforms.boxes import crop_offsets, short_side_size
 from kinoray.transforms.colours import colour_code
 from kinoray.transforms.crop_boxes import AnyBox, RandomResizedBox, fixed_corners
 from kinoray.video.frames import Shot
-from kinoray.video.sampling import AnySampling
+from kinoray.video.sampling import AnySampling, check_stackable
 from kinoray.video.video import Video
 
 TIME_TOLERANCE_SECONDS = 0.001
@@ -174,7 +175,7 @@ class EvalView(Config):
     ) -> Views:
         """Read all views, decoding each frame once. Nothing is random, the label stays; see ``TrainView``."""
         del clip_seed, one_mirror
-        indices = _picked(self.sampling, video, segment, None)
+        indices = self.indices(video, segment)
         size = short_side_size(video.height, video.width, self.short_side())
         squares = Squares(size, self._corners(size), self.crop, with_mirrors=self.num_crops == 10)
         if self.pixels == "native":
@@ -191,6 +192,10 @@ class EvalView(Config):
         views = clip.reshape(num_clips, self.num_crops, clip_len, *picture)
         self._cut(pictures, size, place.reshape(indices.shape), views)
         return Views(clip, False, colour)
+
+    def indices(self, video: Video, segment: range) -> NDArray[np.int64]:
+        """``(clips, T)`` display frames that are scored."""
+        return _picked(self.sampling, video, segment, None)
 
     def _corners(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """(top, left) of the crops of a picture of that size; ten crops are five and their mirrors."""
@@ -219,19 +224,10 @@ class EvalView(Config):
                         target[clip, number + 5, frame] = window[:, ::-1]
 
 
-View = TrainView | EvalView
+View = TrainView | EvalView | FloatView
 
 
-def check_stackable(sampling: AnySampling) -> None:
-    """Raise a ValueError, as validators do, where the number of clips depends on the video."""
-    if sampling.num_clips_varies:
-        raise ValueError(
-            f"sampling, got kind '{sampling.kind}', whose number of clips depends on the video; "
-            "use one with a fixed number, such as 'clips'"
-        )
-
-
-def segment_frames(video: Video, start_seconds: float | None, end_seconds: float | None) -> range:
+def segment_frames(video: Recording, start_seconds: float | None, end_seconds: float | None) -> range:
     """The display frames that appear in ``[start, end)``, at least the one that is shown at ``start``.
 
     Raises:

@@ -46,7 +46,7 @@ def gif_bytes(pictures: NDArray[np.uint8], *, fps: int) -> bytes:
     target = io.BytesIO()
     with av.open(target, "w", format="gif", options={"loop": "0"}) as container:
         stream = container.add_stream("gif", rate=fps, width=width, height=height, pix_fmt="pal8")
-        graph = _palette_graph(width, height, fps)
+        graph = palette_graph(width, height, fps)
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
             frame.pts, frame.time_base = number, Fraction(1, fps)
@@ -58,14 +58,18 @@ def gif_bytes(pictures: NDArray[np.uint8], *, fps: int) -> bytes:
     return target.getvalue()
 
 
-def _palette_graph(width: int, height: int, fps: int) -> av.filter.Graph:
-    """Filters that choose the 256 colours after they have seen all frames."""
+def palette_graph(width: int, height: int, fps: int, *, of_each: bool = False) -> av.filter.Graph:
+    """Filters that choose 256 colours: after they have seen all frames, or of each frame by itself.
+
+    Frames, RGB, are pushed and pulled; those of the first kind come out when the last is in.
+    """
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=width, height=height, format=av.VideoFormat("rgb24", width, height), time_base=Fraction(1, fps)
     )
-    split, choose = graph.add("split"), graph.add("palettegen", "stats_mode=full")
-    use, sink = graph.add("paletteuse", "dither=bayer:bayer_scale=4"), graph.add("buffersink")
+    split, choose = graph.add("split"), graph.add("palettegen", f"stats_mode={'single' if of_each else 'full'}")
+    use = graph.add("paletteuse", f"dither=bayer:bayer_scale=4:new={int(of_each)}")
+    sink = graph.add("buffersink")
     source.link_to(split)
     split.link_to(choose, 0, 0)
     split.link_to(use, 1, 0)
@@ -85,5 +89,5 @@ def _caption(lines: Sequence[tuple[str, str]], width: int) -> NDArray[np.uint8]:
         words = shortened(text, MAX_LINE_CHARS * width // MIN_WIDTH)
         figure.text(4 / width, middle, words, fontsize=8, color=color, va="center", parse_math=False)
     with glyphs_may_lack():
-        canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from kinoray.data.manifest import Manifest
 from kinoray.data.plan import evaluation_plan
 from kinoray.data.reading import ClipReader
-from kinoray.data.views import EvalView
+from kinoray.data.views import EvalView, View
 from kinoray.tracking.clips import captioned, gif_bytes
 from kinoray.tracking.pictures import GREEN, MUTED, RED, png_bytes
-from kinoray.tracking.strips import Strip, spread, strips_picture
+from kinoray.tracking.strips import Strip, strips_picture
 from kinoray.train.events import Mistake
 from kinoray.video.limits import Limits
+from kinoray.video.sampling_math import spread
 
 NUM_CLIPS = 10
 READING_SECONDS = 20.0
@@ -33,6 +34,7 @@ CLIP_FPS = 8
 """Slower than most clips are: one looks for what went wrong."""
 MAX_STRIP_FRAMES = 6
 MIN_CLIP_LEN = 4
+NO_PICTURE = "not shown: no pictures were scored"
 """Clips with fewer frames than this are shown one after the other."""
 COLUMNS = (
     "video_id",
@@ -58,7 +60,7 @@ class Seen:
 
 
 def mistake_files(
-    mistakes: Sequence[Mistake], manifest: Manifest, view: EvalView, *, seconds: float = READING_SECONDS
+    mistakes: Sequence[Mistake], manifest: Manifest, view: View, *, seconds: float = READING_SECONDS
 ) -> dict[str, bytes]:
     """Path -> content of ``mistakes.csv``, ``mistakes.png`` and ``mistakes/*.gif``; of those that could be made.
 
@@ -73,6 +75,8 @@ def mistake_files(
     if not mistakes:
         return {}
     try:
+        if not isinstance(view, EvalView):
+            return {"mistakes.csv": _table(mistakes, [NO_PICTURE] * len(mistakes), manifest).encode()}
         return _files(mistakes, read_mistakes(mistakes, manifest, view, seconds=seconds), manifest)
     except Exception:
         logger.exception("the worst mistakes could not be shown")

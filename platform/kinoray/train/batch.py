@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kinoray.data.float_views import FloatView
+from kinoray.data.views import View
 from kinoray.train.packed import PackedClips
 from kinoray.transforms.yuv import planes_to_rgb
 
@@ -28,6 +30,8 @@ class Batch:
         errors: N messages, empty where the video was read.
         decode_seconds: CPU time that reading took, summed over the videos.
         colours: N codes of what YUV planes are in (``transforms.colours``); without meaning for RGB.
+        facts: N texts, see ``ReadRow``.
+        floats: that the clips are bytes of, where they are no pictures; says what the model sees of them.
     """
 
     clips: Tensor | PackedClips
@@ -38,10 +42,15 @@ class Batch:
     errors: tuple[str, ...]
     decode_seconds: float
     colours: tuple[int, ...]
+    facts: tuple[str, ...] = ()
+    floats: FloatView | None = None
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, Any]) -> Self:
-        """From columns of ``ClipRow`` fields, arrays or for packed rows also ``PackedClips``; clips are not copied."""
+    def from_columns(cls, columns: Mapping[str, Any], view: View | None = None) -> Self:
+        """From columns of ``ClipRow`` fields, arrays or for packed rows also ``PackedClips``; clips are not copied.
+
+        ``view`` is what they were cut out by; it may be left out where they are pictures.
+        """
         clips = columns["clip"]
         return cls(
             clips=clips if isinstance(clips, PackedClips) else _clips_of(clips),
@@ -52,6 +61,8 @@ class Batch:
             errors=tuple(str(error) for error in columns["error"]),
             decode_seconds=float(np.sum(columns["decode_seconds"])),
             colours=tuple(int(colour) for colour in columns["colour"]),
+            facts=tuple(str(facts) for facts in columns["facts"]),
+            floats=view if isinstance(view, FloatView) else None,
         )
 
     @property
@@ -78,13 +89,14 @@ class Batch:
             clip_seeds=self.clip_seeds[part],
             errors=self.errors[part],
             colours=self.colours[part],
+            facts=self.facts[part],
         )
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Clips, labels and weights of the videos that are ``kept`` on a device, for training; 0 is a bad one's weight.
 
         Returns:
-            ``(N, M, C, T, H, W)`` uint8, ``(N,)`` int64, ``(N,)`` float32.
+            ``(N, M, C, T, H, W)`` uint8 or N x M views of floats; ``(N,)`` int64; ``(N,)`` float32.
         """
         kept = self.kept
         weights = torch.full((len(kept),), 1.0 if self.num_good else 0.0)
@@ -92,10 +104,13 @@ class Batch:
         return self._clips_on(device, kept), labels, weights
 
     def all_clips_on(self, device: torch.device) -> Tensor:
-        """``(N, M, C, T, H, W)`` uint8 on a device, for scoring: bad videos included."""
+        """``(N, M, C, T, H, W)`` uint8, or other views, on a device, for scoring: bad videos included."""
         return self._clips_on(device, range(len(self.errors)))
 
     def _clips_on(self, device: torch.device, kept: Sequence[int]) -> Tensor:
+        if self.floats is not None:
+            assert isinstance(self.clips, Tensor)
+            return self.floats.model_clips(moved(self.clips, kept, device))
         return _shown(self.clips, kept, [self.colours[index] for index in kept], device)
 
 

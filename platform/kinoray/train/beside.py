@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from kinoray.data.columns import columns_of
-from kinoray.data.reading import ClipReader
+from kinoray.data.reading import RowReader
 from kinoray.data.rows import ReadRow
 from kinoray.train.batch import Batch
 
@@ -24,7 +24,7 @@ ROWS_AHEAD_PER_THREAD = 2
 
 
 def decoded_beside(
-    rows: pa.Table, reader: ClipReader, batch_size: int, num_threads: int, *, pinned: bool
+    rows: pa.Table, reader: RowReader, batch_size: int, num_threads: int, *, pinned: bool
 ) -> Iterator[Batch]:
     """Batches in the order of the rows; the last may be smaller.
 
@@ -42,9 +42,9 @@ def decoded_beside(
         for start in range(0, rows.num_rows, batch_size):
             pending.append(_begin(pool, reader, rows.slice(start, batch_size), pinned=pinned))
             if len(pending) > ahead:
-                yield _finished(*pending.popleft())
+                yield _finished(reader, *pending.popleft())
         while pending:
-            yield _finished(*pending.popleft())
+            yield _finished(reader, *pending.popleft())
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -58,7 +58,7 @@ def _batches_ahead(batch_size: int, clip_bytes: int, num_threads: int) -> int:
     return max(1, min(wanted, MAX_BYTES_AHEAD // (batch_size * clip_bytes)))
 
 
-def _begin(pool: ThreadPoolExecutor, reader: ClipReader, rows: pa.Table, *, pinned: bool) -> _Pending:
+def _begin(pool: ThreadPoolExecutor, reader: RowReader, rows: pa.Table, *, pinned: bool) -> _Pending:
     clips = _blank((rows.num_rows, *reader.view.clip_shape()), pinned=pinned)
     return clips, [pool.submit(reader.read_into, row, out) for row, out in zip(rows.to_pylist(), clips, strict=True)]
 
@@ -70,5 +70,5 @@ def _blank(shape: tuple[int, ...], *, pinned: bool) -> NDArray[np.uint8]:
     return np.empty(shape, dtype=np.uint8)  # in huge pages, unlike torch's: a third of the time to touch it first
 
 
-def _finished(clips: NDArray[np.uint8], reading: list[Future[ReadRow]]) -> Batch:
-    return Batch.from_columns({**columns_of([future.result() for future in reading]), "clip": clips})
+def _finished(reader: RowReader, clips: NDArray[np.uint8], reading: list[Future[ReadRow]]) -> Batch:
+    return Batch.from_columns({**columns_of([future.result() for future in reading]), "clip": clips}, reader.view)

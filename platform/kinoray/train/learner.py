@@ -182,7 +182,7 @@ def start_learner(
     prepare(net, training, world)
     average = None
     if training.ema_decay is not None:
-        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay))  # type: ignore[no-untyped-call]
+        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay))
     checkpoint = None if folder is None else open_checkpoint(folder)
     if checkpoint is not None:
         _restore_weights(net, average, checkpoint)
@@ -252,12 +252,16 @@ def training_clips(learner: Learner, part: Batch) -> tuple[Tensor, Tensor, Tenso
 
 
 def _loss_sum(learner: Learner, part: Batch, sheet: Sheet | None) -> Tensor:
-    """``()`` float32: the sum over a micro-batch of each readable video's loss, the mean of its views'."""
+    """``()`` float32: the sum over a micro-batch of each readable video's loss, the mean of its views'.
+
+    Of a model with auxiliary heads it is the sum of all heads' losses, weighed as the model says.
+    """
     clips, targets, weights = training_clips(learner, part)
     if sheet is not None:
         sheet.add(clips, targets)
     with learner.autocast():
-        logits = learner.model(clips)
-        num_views = logits.shape[1]
-        losses = learner.loss.per_sample(logits.flatten(0, 1), targets.repeat_interleave(num_views, dim=0))
-    return (losses.view(-1, num_views).mean(1) * weights).sum()
+        logits = learner.model(clips).flatten(1, -2)
+        losses = learner.loss.per_sample(logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1], dim=0))
+    heads = learner.net.loss_weights
+    sums = (losses.view(len(logits), -1, len(heads)).mean(1) * weights[:, None]).sum(0)
+    return torch.stack([weight * of_head for weight, of_head in zip(heads, sums, strict=True)]).sum()

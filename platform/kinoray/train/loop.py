@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from kinoray.callbacks import Training
 from kinoray.data.config import Dataset
+from kinoray.data.float_views import FloatView
 from kinoray.metrics import merit
 from kinoray.recipe import Recipe
 from kinoray.schedules import lr_factor
@@ -66,7 +67,8 @@ def fit(
     callbacks = Callbacks(_as_callbacks_see_it(learner, recipe, feed, progress), progress.callbacks, reason_to_end)
     emit(_started(learner, recipe, feed, first_epoch=progress.epoch + 1))
     max_bad = recipe.data.max_bad_fraction * feed.dataset.train.num_videos
-    sheet = Sheet() if world.is_first else None
+    shows_pictures = not isinstance(recipe.data.train, FloatView)
+    sheet = Sheet() if world.is_first and shows_pictures else None
     with callbacks.watching():
         callbacks.fit_start()
         for epoch in callbacks.until_stopped(range(progress.epoch + 1, recipe.training.epochs)):

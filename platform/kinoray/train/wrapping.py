@@ -71,7 +71,7 @@ def prepare(net: Recognizer, training: TrainingConfig, world: World) -> None:
                 is_3d = isinstance(module, nn.Conv3d)
                 module.to(memory_format=torch.channels_last_3d if is_3d else torch.channels_last)
     if training.sync_batch_norm and world.size > 1:
-        nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+        nn.SyncBatchNorm.convert_sync_batchnorm(net)
 
 
 def wrap(net: Recognizer, average: Recognizer | None, training: TrainingConfig, world: World) -> nn.Module:

@@ -40,7 +40,7 @@ _FAST_OPTIONS = {
 }
 _MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"}
 # Old AVIs hold titles in any encoding; PyAV 19 reads them without being told, and no longer takes the argument.
-_ENCODING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+ENCODING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 # Reading on over so many packets is cheaper than seeking.
 _NEAR = 16
 
@@ -126,7 +126,7 @@ class VideoFile:
         try:
             with self._failures_named():
                 self._container: InputContainer = av.open(
-                    source, "r", options=options, timeout=self._limits.seconds, **_ENCODING
+                    source, "r", options=options, timeout=self._limits.seconds, **ENCODING
                 )
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(f"{self._name}: not a video that FFmpeg can open ({error})", "unreadable") from error

@@ -12,7 +12,7 @@ from pyarrow import ArrowException
 
 from kinoray.errors import DecodeError
 from kinoray.video.ranged import RangedFile
-from kinoray.video.stores import is_denied, is_missing, local_path, open_stored
+from kinoray.video.stores import is_denied, is_missing, is_refused, local_path, open_stored
 from kinoray.video.web import open_web
 
 # A file of which everything is read comes soonest in one request; larger ones are read in pieces to bound memory.
@@ -37,7 +37,8 @@ def open_video_file(path: str, *, ranged: bool = False) -> str | BinaryIO:
         ranged: whether little of the file will be read, as with a packet index: pieces pay from smaller files on.
 
     Raises:
-        DecodeError: reason ``missing``, ``denied``, ``empty`` or ``unreadable``; so may reading what was opened.
+        DecodeError: reason ``missing``, ``denied``, ``empty``, ``unavailable`` or ``unreadable``; so may reading what
+            was opened.
     """
     with named_failures(path):
         local = local_path(path)
@@ -55,6 +56,13 @@ def open_video_file(path: str, *, ranged: bool = False) -> str | BinaryIO:
             return stored.read_at(num_bytes, offset)
 
     return cast("BinaryIO", RangedFile(read_at, stored.num_bytes))
+
+
+def read_whole(path: str) -> bytes:
+    """The content of a small file, see ``open_video_file``."""
+    source = open_video_file(path)
+    with named_failures(path):
+        return Path(source).read_bytes() if isinstance(source, str) else source.read()
 
 
 @contextmanager
@@ -78,7 +86,9 @@ def named_failures(path: str) -> Iterator[None]:
             raise DecodeError(f"{shown}: no permission to read it ({told})", "denied") from None
         if is_missing(text):
             raise DecodeError(f"{shown}: no such file ({told})", "missing") from None
-        raise DecodeError(f"{shown}: cannot be fetched ({told})", "unreadable") from None
+        may_pass = isinstance(error, OSError) and local_path(path) is None and not is_refused(text)
+        reason = "unavailable" if may_pass else "unreadable"
+        raise DecodeError(f"{shown}: cannot be fetched ({told})", reason) from None
 
 
 def without_passwords(text: str) -> str:

@@ -232,3 +232,12 @@ SAMPLINGS = KindTable(
     default="clips",
 )
 AnySampling = Annotated[SamplingConfig, SAMPLINGS]
+
+
+def check_stackable(sampling: AnySampling) -> None:
+    """Raise a ValueError, as validators do, where the number of clips depends on the video."""
+    if sampling.num_clips_varies:
+        raise ValueError(
+            f"sampling, got kind '{sampling.kind}', whose number of clips depends on the video; "
+            "use one with a fixed number, such as 'clips'"
+        )

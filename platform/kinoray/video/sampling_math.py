@@ -23,6 +23,11 @@ MAX_TICKS = 10_000_000
 """Of a timeline, four days at 30 per second: damaged files have frames that are shown in a thousand years."""
 
 
+def spread(num_frames: int, max_frames: int) -> Indices:
+    """Places of at most so many frames, first and last among them."""
+    return np.linspace(0, num_frames - 1, min(num_frames, max_frames)).round().astype(np.int64)
+
+
 class LegacyDraws:
     """NumPy's legacy stream of random numbers, under the names that a Generator has for the same draws.
 

@@ -100,3 +100,8 @@ def is_denied(text: str) -> bool:
 def is_missing(text: str) -> bool:
     """Whether a store says so, see ``is_denied``."""
     return bool(re.search(r"NO_SUCH|NoSuch|NotFound|does not exist|HTTP status 404", text, re.IGNORECASE))
+
+
+def is_refused(text: str) -> bool:
+    """Whether a store or web server says that asking again is of no use, see ``is_denied``."""
+    return bool(re.search(r"(?:HTTP status|answers) 4(?!08|25|29)\d\d", text, re.IGNORECASE))

@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange
 from kinoray.errors import ConfigError
 from kinoray.video.frames import Shot
 from kinoray.video.mpeg4 import MIN_PICTURE_BYTES
+from kinoray.video.pieces import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,14 +150,8 @@ class _Times:
 def _all_planes(video: VideoReader, size: tuple[int, int]) -> Iterator[Planes]:
     """All pictures in order, in pieces that begin at a keyframe where one is near enough."""
     longest = max(1, MAX_HELD_BYTES // (size[0] * size[1] * 3 // 2))
-    start = 0
-    while start < video.num_frames:
-        stop = min(start + longest, video.num_frames)
-        if stop < video.num_frames:
-            keyframes = video.keyframes[(video.keyframes > start) & (video.keyframes <= stop)]
-            stop = int(keyframes[-1]) if len(keyframes) else stop
-        yield video.read_planes([Shot(np.arange(start, stop), size=size)])[0]
-        start = stop
+    for indices in pieces(video, np.arange(video.num_frames), longest):
+        yield video.read_planes([Shot(indices, size=size)])[0]
 
 
 def _limited(planes: Planes) -> NDArray[np.uint8]:

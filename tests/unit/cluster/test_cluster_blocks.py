@@ -23,7 +23,14 @@ class Reader:
     def read_into(self, row, out):
         write_blank(out, row["position"], 8, 16)
         return ReadRow(
-            video_id="", position=row["position"], clip_seed=np.uint64(0), label=0, error="", decode_seconds=0, colour=0
+            video_id="",
+            position=row["position"],
+            clip_seed=np.uint64(0),
+            label=0,
+            error="",
+            decode_seconds=0,
+            colour=0,
+            facts="",
         )
 
 

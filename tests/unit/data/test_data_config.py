@@ -143,7 +143,7 @@ def test_mirrored_crops_are_refused_where_a_mirror_changes_the_class(config):
     flip_labels = {"left": "right", "right": "left"}
     assert config(splits, test=VIEW | {"num_crops": 10}).evaluation_split("test").num_crops == 10
     message = refusal(ValidationError, lambda: config(splits, test=VIEW | {"num_crops": 10}, flip_labels=flip_labels))
-    assert "test.num_crops, got 10, half of them mirrored, which changes classes by flip_labels; use 3" in message
+    assert "test.num_crops, got 10, half of them mirrored; use 3, as a mirror changes classes by flip_labels" in message
 
 
 def test_the_reader_is_installed(config, monkeypatch):

@@ -257,7 +257,7 @@ def test_a_bare_path_is_a_source(written, meant):
 
 
 def test_a_source_needs_a_kind():
-    with pytest.raises(ValidationError, match=r"one of diving48, folder, .*, manifest, "):
+    with pytest.raises(ValidationError, match=r"one of audio_list, diving48, folder, .*, manifest, "):
         TypeAdapter(AnySource).validate_python({"path": "m.csv"})
 
 

@@ -1,9 +1,11 @@
-"""What docs/examples/my_package has no example of: a sampling, a box, an optimizer and a loss of the user's."""
+"""What docs/examples/my_package has no example of: splits, a sampling, a box, an optimizer, a loss of the user's."""
 
 import numpy as np
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
+from kinoray.data.config import EvalSplit, TrainSplit
 from kinoray.losses import LossConfig
 from kinoray.optim import OptimizerConfig
 from kinoray.transforms.crop_boxes import BoxConfig
@@ -11,6 +13,24 @@ from kinoray.video.frames import Box
 from kinoray.video.sampling import SamplingConfig
 
 CALLED: set[str] = set()
+
+
+class OwnTrain(TrainSplit):
+    kind: str = "their_kinds:OwnTrain"
+
+    @model_validator(mode="after")
+    def _is_told(self):
+        CALLED.add("train split")
+        return self
+
+
+class OwnViews(EvalSplit):
+    kind: str = "their_kinds:OwnViews"
+
+    @model_validator(mode="after")
+    def _is_told(self):
+        CALLED.add("val split")
+        return self
 
 
 class FirstFrames(SamplingConfig):

@@ -84,6 +84,11 @@ def test_the_name_of_a_schedule_stands_for_its_values(record: Record, site: Site
         record("cosine", {"schedule": "cosine", "schedule.0.kind": "cosine"}),
     ]
     assert differing_params(load_runs(site, names)) == {"schedule": ["flat", "cosine"]}
+    alone = record("alone", {"schedule.0.kind": "linear"})  # has values and no name for them
+    assert differing_params(load_runs(site, [names[1], alone])) == {
+        "schedule": ["cosine", "–"],
+        "schedule.0.kind": ["cosine", "linear"],
+    }
 
 
 def test_metrics_that_rank_checkpoints_come_first(record: Record, site: Site) -> None:

@@ -32,12 +32,14 @@ uri, model_uri, good, bad = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 model = mlflow.pyfunc.load_model(model_uri)
 tables = [
-    model.predict(pd.DataFrame({"path": [good, bad]})),
+    model.predict(pd.DataFrame({"path": [good, bad, None, ""]})),
     model.predict([{"path": good}]),
     model.predict(pd.DataFrame({"path": [good]}), params={"top_k": 2}),
 ]
 import kinoray
-print(json.dumps({"kinoray": kinoray.__file__, "tables": [table.to_dict("records") for table in tables]}))
+columns = model.metadata.get_output_schema().input_names()
+found = [table.to_dict("records") for table in tables]
+print(json.dumps({"kinoray": kinoray.__file__, "tables": found, "columns": columns}))
 """
 
 
@@ -141,9 +143,10 @@ def test_it_recognizes_where_kinoray_is_not_installed(store_uri, model_uri, chec
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     assert not Path(seen["kinoray"]).is_relative_to(Path(kinoray.__file__).parents[1])
-    (good_row, bad_row), (as_records,), (top_two,) = seen["tables"]
+    (good_row, bad_row, *unnamed), (as_records,), (top_two,) = seen["tables"]
+    assert list(good_row) == list(bad_row) == seen["columns"]
     assert good_row["error"] == ""
-    assert good_row["scores"] == pytest.approx(kinoray.load_recognizer(checkpoint).recognize(video).scores, abs=1e-6)
+    assert good_row["scores"] == kinoray.load_recognizer(checkpoint).recognize(video).scores.tolist()
     assert sorted(good_row["top_labels"]) == sorted(CLASSES)
     assert good_row["label"] == CLASSES[int(np.argmax(good_row["scores"]))]
     assert good_row["score"] == max(good_row["scores"])
@@ -153,6 +156,8 @@ def test_it_recognizes_where_kinoray_is_not_installed(store_uri, model_uri, chec
     assert bad_row["scores"] == []
     assert bad_row["error"].startswith("DecodeError: ")
     assert "bad.mp4" in bad_row["error"]
+    assert [row["error"].partition(":")[0] for row in unnamed] == ["DataError", "DataError"]
+    assert [row["scores"] for row in unnamed] == [[], []]
 
 
 def test_a_folder_that_is_no_checkpoint(store_uri, tracker, tmp_path) -> None:

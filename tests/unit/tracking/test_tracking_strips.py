@@ -2,7 +2,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kinoray.tracking.pictures import INK, MUTED, png_bytes
-from kinoray.tracking.strips import Strip, batch_picture, spread, strips_picture
+from kinoray.tracking.strips import Strip, batch_picture, strips_picture
 from kinoray.train.events import BatchSeen
 
 
@@ -37,8 +37,3 @@ def test_a_video_without_a_label_has_a_strip_too() -> None:
 def test_strips_may_differ_in_size_and_length() -> None:
     strips = [Strip(np.zeros((frames, 8, 8 * frames, 3), np.uint8), [("x", INK)]) for frames in (1, 6, 2)]
     assert len(lines(strips_picture("several", strips))) == 3
-
-
-def test_frames_are_spread_from_the_first_to_the_last() -> None:
-    assert spread(32, 6).tolist() == [0, 6, 12, 19, 25, 31]
-    assert spread(3, 6).tolist() == [0, 1, 2]

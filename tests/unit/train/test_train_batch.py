@@ -156,7 +156,7 @@ def test_seeds_are_the_plans_to_the_last_bit(toy_recipe: MakeRecipe) -> None:
 
 
 def test_columns_are_those_of_a_row() -> None:
-    fields = set(Batch.__annotations__) - {"clips"}
+    fields = set(Batch.__annotations__) - {"clips", "floats"}
     renamed = {"labels": "label", "video_ids": "video_id", "positions": "position", "errors": "error"}
     renamed |= {"colours": "colour", "clip_seeds": "clip_seed"}
     assert {renamed.get(name, name) for name in fields} == set(ReadRow.__annotations__)

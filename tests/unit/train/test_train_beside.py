@@ -46,6 +46,7 @@ class Reader:
             error="",
             decode_seconds=0.5,
             colour=0,
+            facts="",
         )
 
 

@@ -89,6 +89,7 @@ def test_read_only_arrays_are_taken_without_a_warning() -> None:
         "clip_seed": np.array([0]),
         "error": np.array([""]),
         "decode_seconds": np.array([0.0]),
+        "facts": np.array([""]),
         "colour": np.array([0]),
     }
     for column in columns.values():
@@ -199,6 +200,7 @@ def test_a_part_of_bad_videos_leaves_the_running_statistics() -> None:
             "clip_seed": np.arange(4),
             "error": np.array([""] * 4),
             "decode_seconds": np.zeros(4),
+            "facts": np.full(4, ""),
             "colour": np.zeros(4, np.int64),
         }
     )

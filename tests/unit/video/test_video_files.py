@@ -236,16 +236,18 @@ def test_answers_come_to_an_end(server, monkeypatch, limit):
 def test_web_failures(server):
     server.files = {"/v.mp4": b"content", "/empty.mp4": b""}
     url = f"{server.url}/v.mp4"
-    for codes, reason in (([404], "missing"), ([403], "denied"), ([400], "unreadable"), ([503] * 4, "unreadable")):
+    reasons = [(404, "missing"), (403, "denied"), (400, "unreadable"), (503, "unavailable"), (429, "unavailable")]
+    for code, reason in reasons:
+        num_tries = 4 if reason == "unavailable" else 1
         server.requests.clear()
-        server.codes = list(codes)
+        server.codes = [code] * num_tries
         assert reason_of(url) == reason
-        assert len(server.requests) == len(codes)
+        assert len(server.requests) == num_tries
     assert reason_of(f"{server.url}/none.mp4") == "missing"
     assert reason_of(f"{server.url}/empty.mp4") == "empty"
     server.is_ranged = False
     assert reason_of(f"{server.url}/empty.mp4") == "empty"
-    assert reason_of("http://127.0.0.1:1/v.mp4") == "unreadable"
+    assert reason_of("http://127.0.0.1:1/v.mp4") == "unavailable"
     assert reason_of("http://[/v.mp4") == "unreadable"
 
 
@@ -300,7 +302,7 @@ def test_one_connection_for_all_that_mean_the_same(server, monkeypatch):
 def test_google_gives_up_in_time():
     started = time.monotonic()
     assert reason_of("gs://anonymous@b/v.mp4?endpoint_override=127.0.0.1:1&scheme=http&retry_limit_seconds=0.1") == (
-        "unreadable"
+        "unavailable"
     )
     assert time.monotonic() - started < 10
     filesystem, path = file_system("gs://anonymous@b/v.mp4")

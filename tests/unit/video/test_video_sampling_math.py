@@ -6,6 +6,7 @@ from kinoray.video.sampling_math import (
     nearest_keyframes,
     place_clips,
     random_offsets,
+    spread,
     spread_offsets,
     timeline_indices,
     window_offsets,
@@ -73,3 +74,8 @@ def test_timeline_of_a_damaged_file_is_refused():
 
 def test_nearest_keyframe_of_two_is_the_earlier():
     assert nearest_keyframes(np.array([[0, 5], [6, 99]]), np.array([0, 10]), 100).tolist() == [[0, 0], [10, 10]]
+
+
+def test_frames_are_spread_from_the_first_to_the_last() -> None:
+    assert spread(32, 6).tolist() == [0, 6, 12, 19, 25, 31]
+    assert spread(3, 6).tolist() == [0, 1, 2]

@@ -159,6 +159,7 @@ def batch_of(num_videos: int, *, num_views: int = 1, bad: Sequence[int] = (), se
             "clip_seed": np.arange(num_videos),
             "error": np.array(["cannot be read" if index in bad else "" for index in range(num_videos)]),
             "decode_seconds": np.full(num_videos, 0.25),
+            "facts": np.full(num_videos, ""),
             "colour": np.zeros(num_videos, np.int64),
         }
     )
