@@ -1,4 +1,7 @@
-"""What every recognizer is: uint8 views in, one row of logits per view out.
+"""What every recognizer is: views in, one row of logits per view out.
+
+Views are uint8 pictures ``(C, T, H, W)``, or floats: heatmaps ``(C, T, H, W)``, skeletons ``(P, T, V, C)`` of P persons
+with V joints, or spectrograms ``(1, T, F)`` of F bands.
 
 Shape legend of the whole project: N videos, M views of a video (clips x crops), C channels, T frames, H W pixels,
 K classes, L tokens, D width.
@@ -37,30 +40,36 @@ class Normalize(nn.Module):
 
 
 class Recognizer(nn.Module, ABC):
-    """Base of all video recognizers.
+    """Base of all recognizers.
 
     A family implements ``forward_features`` and ``forward_head``; everything a caller sees goes through ``forward``.
 
     Args:
         num_classes: K.
-        mean: per channel, grey levels.
+        mean: per channel, grey levels; none for views that are floats, which are taken as they are.
         std: per channel, grey levels.
 
     Attributes:
         weights_report: what became of the weights that it was started from, None for a random start.
+        loss_weights: of the head's scores and, after it, of those of A auxiliary heads; only training asks them.
     """
 
-    def __init__(self, *, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, *, num_classes: int, mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.weights_report: WeightsReport | None = None
-        self.normalize = Normalize(mean, std)
+        self.loss_weights: tuple[float, ...] = (1.0,)
+        self.normalize = Normalize(mean, std) if mean else nn.Identity()
 
     def forward(self, clips: Tensor) -> Tensor:
-        """``(N, M, C, T, H, W)`` uint8 -> ``(N, M, K)`` logits; every view is scored on its own."""
+        """``(N, M, C, T, H, W)`` uint8, or N x M views of floats -> ``(N, M, K)`` logits; each view on its own.
+
+        In training ``(N, M, 1 + A, K)`` where there are auxiliary heads, in the order of ``loss_weights``.
+        """
         n, m = clips.shape[:2]
         features = self.forward_features(self.normalize(clips.flatten(0, 1)))
-        return self.forward_head(features).reshape(n, m, self.num_classes)
+        scores = self.forward_head(features)
+        return scores.reshape(n, m, *scores.shape[1:])
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; parts of which no parameter is trained stay in evaluation."""
@@ -73,11 +82,11 @@ class Recognizer(nn.Module, ABC):
 
     @abstractmethod
     def forward_features(self, clips: Tensor) -> Tensor:
-        """``(B, C, T, H, W)`` normalized floats -> the family's feature map, B = N * M."""
+        """``(B, C, T, H, W)`` normalized floats, or other views -> the family's feature map, B = N * M."""
 
     @abstractmethod
     def forward_head(self, features: Tensor) -> Tensor:
-        """The family's feature map -> ``(B, K)`` logits."""
+        """The family's feature map -> ``(B, K)`` logits, or ``(B, 1 + A, K)`` in training with auxiliary heads."""
 
     @abstractmethod
     def head(self) -> nn.Module:
@@ -90,6 +99,17 @@ class Recognizer(nn.Module, ABC):
         """
         return ()
 
+    def own_parts(self) -> Sequence[nn.Module]:
+        """Parts that other networks' weights lack: a warm start need not find them."""
+        return ()
+
     def key_rules(self) -> Mapping[str, KeyRules]:
         """Project -> the rules that turn the keys of its checkpoints into this module's, see ``weights.py``."""
         return {}
+
+    def fit(self, name: str, value: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Make another network's tensor fit the parameter of that name in a warm start; None where nothing leads there.
+
+        Asked for what is no kernel, such as tables of positions of other clips or pictures.
+        """
+        return None

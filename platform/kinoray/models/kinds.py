@@ -16,21 +16,11 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-class ModelConfig(KindConfig):
-    """What every recognizer is told, whatever its family."""
+class RecognizerConfig(KindConfig):
+    """What every recognizer is told, whatever it looks at."""
 
     num_classes: int = Field(gt=0)
     """K, the number of scores."""
-    mean: tuple[float, ...] = Field(IMAGENET_MEAN, min_length=1)
-    """Per channel, in grey levels 0..255; subtracted inside the model."""
-    std: tuple[PositiveFloat, ...] = IMAGENET_STD
-    """Per channel, in grey levels 0..255; divides inside the model."""
-
-    @model_validator(mode="after")
-    def _one_std_per_mean(self) -> Self:
-        if len(self.std) != len(self.mean):
-            raise ValueError(f"std: needs one number per channel of mean ({len(self.mean)}), got {len(self.std)}")
-        return self
 
     @abstractmethod
     def build(self) -> Recognizer:
@@ -46,9 +36,24 @@ class ModelConfig(KindConfig):
         return self.model_copy(update={"pretrained": None})
 
 
+class ModelConfig(RecognizerConfig):
+    """What every recognizer of pictures is told."""
+
+    mean: tuple[float, ...] = Field(IMAGENET_MEAN, min_length=1)
+    """Per channel, in grey levels 0..255; subtracted inside the model."""
+    std: tuple[PositiveFloat, ...] = IMAGENET_STD
+    """Per channel, in grey levels 0..255; divides inside the model."""
+
+    @model_validator(mode="after")
+    def _one_std_per_mean(self) -> Self:
+        if len(self.std) != len(self.mean):
+            raise ValueError(f"std: needs one number per channel of mean ({len(self.mean)}), got {len(self.std)}")
+        return self
+
+
 MODELS = KindTable(
     what="model",
-    base=ModelConfig,
+    base=RecognizerConfig,
     kinds={
         "tiny3d": "kinoray.models.tiny3d:Tiny3DConfig",
         "tsn": "kinoray.models.tsn:TSNConfig",
@@ -56,14 +61,31 @@ MODELS = KindTable(
         "tin": "kinoray.models.tin:TINConfig",
         "trn": "kinoray.models.trn:TRNConfig",
         "tanet": "kinoray.models.tanet:TANetConfig",
+        "tpn": "kinoray.models.tpn:TPNConfig",
         "c2d": "kinoray.models.c2d:C2DConfig",
         "slowfast": "kinoray.models.slowfast:SlowFastConfig",
         "slowonly": "kinoray.models.slowonly:SlowOnlyConfig",
+        "omnisource": "kinoray.models.omnisource:OmniSourceConfig",
         "i3d": "kinoray.models.i3d:I3DConfig",
         "r2plus1d": "kinoray.models.r2plus1d:R2Plus1DConfig",
         "csn": "kinoray.models.csn:CSNConfig",
         "c3d": "kinoray.models.c3d:C3DConfig",
         "x3d": "kinoray.models.x3d:X3DConfig",
+        "torchvision_video": "kinoray.models.torchvision_video:TorchvisionVideoConfig",
+        "huggingface": "kinoray.models.huggingface:HuggingFaceConfig",
+        "xclip": "kinoray.models.xclip:XCLIPConfig",
+        "mvit": "kinoray.models.mvit:MViTConfig",
+        "video_swin": "kinoray.models.video_swin:VideoSwinConfig",
+        "uniformer": "kinoray.models.uniformer:UniFormerConfig",
+        "timesformer": "kinoray.models.timesformer:TimeSformerConfig",
+        "videomae": "kinoray.models.videomae:VideoMAEConfig",
+        "uniformerv2": "kinoray.models.uniformerv2:UniFormerV2Config",
+        "stgcn": "kinoray.models.stgcn:STGCNConfig",
+        "stgcnpp": "kinoray.models.stgcn:STGCNPPConfig",
+        "agcn": "kinoray.models.agcn:AGCNConfig",
+        "posec3d": "kinoray.models.posec3d:PoseC3DConfig",
+        "audio_tsn": "kinoray.models.audio_tsn:AudioTSNConfig",
+        "audio_resnet": "kinoray.models.audio_resnet:AudioResNetConfig",
     },
 )
-AnyModel = Annotated[ModelConfig, MODELS]
+AnyModel = Annotated[RecognizerConfig, MODELS]

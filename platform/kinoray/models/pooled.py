@@ -42,7 +42,7 @@ class PooledResNet3d(Recognizer):
         super().__init__(num_classes=num_classes, mean=mean, std=std)
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.fc = classifier(backbone.channels[-1], num_classes)
+        self.fc: nn.Module = classifier(backbone.channels[-1], num_classes)
 
     def forward_features(self, clips: Tensor) -> Tensor:
         """``(B, C, T, H, W)`` -> ``(B, D, t, H / 32, W / 32)``."""

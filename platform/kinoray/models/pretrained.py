@@ -1,7 +1,8 @@
 """Weights by name, URL, object or file: found, fetched, checked against their digest, and given to a recognizer.
 
-``torchvision://resnet50`` or ``torchvision://ResNet50_Weights.IMAGENET1K_V2``, ``https://...``, ``s3://...`` or a path;
-of files other than torchvision's the SHA-256 may follow, as ``weights.pth#sha256=0123456789abcdef``.
+``torchvision://resnet50`` or ``torchvision://ResNet50_Weights.IMAGENET1K_V2``, ``timm://resnet50.a1_in1k``,
+``https://...``, ``s3://...`` or a path; of files other than a library's the SHA-256 may follow, as
+``weights.pth#sha256=0123456789abcdef``.
 """
 
 import hashlib
@@ -22,13 +23,16 @@ from torch import Tensor
 from kinoray.errors import CheckpointError, ConfigError
 from kinoray.models.base import Recognizer
 from kinoray.models.inflation import Inflation
+from kinoray.models.layers.library2d import timm_state_dict
 from kinoray.models.weight_files import WEIGHT_SUFFIXES, read_state_dict
 from kinoray.models.weights import warm_start
 from kinoray.video.files import without_passwords
 from kinoray.video.stores import file_system, local_path
 
 TORCHVISION = "torchvision://"
-_DOWNLOADED = (TORCHVISION, "https://", "http://")
+TIMM = "timm://"
+_LIBRARIES = (TORCHVISION, TIMM)
+_DOWNLOADED = (*_LIBRARIES, "https://", "http://")
 _GIVEN_DIGEST = re.compile(r"#sha256=([0-9a-fA-F]{8,64})$")
 _LIKE_A_DIGEST = re.compile(r"#sha-?256", re.IGNORECASE)
 # Published files carry the digest's beginning, as resnet50-0676ba61.pth does; 20260101 would be a date.
@@ -42,17 +46,20 @@ def is_weights_file(source: str) -> bool:
         ConfigError: it ends with what is meant as a digest, and is none.
     """
     place, digest = _split_digest(source)
-    return bool(digest) or place.startswith(TORCHVISION) or _location(place).endswith(WEIGHT_SUFFIXES)
+    return bool(digest) or place.startswith(_LIBRARIES) or _location(place).endswith(WEIGHT_SUFFIXES)
 
 
 def read_source(source: str) -> dict[str, Tensor]:
     """Read the state dict of a source of weights that is a single file.
 
     Raises:
-        ConfigError: torchvision has no weights of that name, or the digest is none.
+        ConfigError: the library has no weights of that name, or the digest is none.
         CheckpointError: it cannot be fetched or read, or has another digest.
+        ResourceError: its library is not installed.
     """
     place, digest = _split_digest(source)
+    if place.startswith(TIMM):
+        return timm_state_dict(place.removeprefix(TIMM))
     with _local_copy(place) as path:
         shown = without_passwords(place)
         where = f"{shown}, kept at {path}" if place.startswith(_DOWNLOADED) else shown
@@ -62,7 +69,7 @@ def read_source(source: str) -> dict[str, Tensor]:
 
 
 def has_source(source: str) -> bool:
-    """Whether ``read_source`` would find something; what torchvision and web servers hold is taken on trust.
+    """Whether ``read_source`` would find something; what libraries and web servers hold is taken on trust.
 
     Raises:
         ConfigError: torchvision has no weights of that name, or the digest is none.
@@ -97,11 +104,19 @@ def load_pretrained(model: Recognizer, source: str | None, inflation: Inflation 
 def source_for(pretrained: str | None, network: str) -> str | None:
     """``IMAGENET1K_V1`` of a network of torchvision's -> its source; other sources stay as they are.
 
+    Args:
+        pretrained: a name, a file or a URL.
+        network: torchvision's name, with or without ``torchvision:``; or ``timm:`` and timm's, whose tags it looks up
+            only when they are read.
+
     Raises:
         ConfigError: torchvision has no such weights, or a digest is none.
     """
     if pretrained is None or is_weights_file(pretrained) or "://" in pretrained:
         return pretrained
+    library, _, network = network.rpartition(":")
+    if library == "timm":
+        return f"{TIMM}{network}.{pretrained}"
     import torchvision
 
     try:

@@ -1,7 +1,7 @@
 """SlowFast: a wide pathway on few frames and a narrow one on many, joined after every stage.
 
 Source: arXiv 1812.03982. Numbers compared with ResNet3dSlowFast and SlowFastHead of MMAction2 at 4d6c934, whose lateral
-connections are bare convolutions (the paper's own code adds batch norm and ReLU).
+connections are bare convolutions unless told otherwise (the paper's own code adds batch norm and ReLU).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,23 @@ from kinoray.models.base import Recognizer
 from kinoray.models.inflation import Inflation
 from kinoray.models.kinds import ModelConfig
 from kinoray.models.layers.classifier import classifier
-from kinoray.models.layers.resnet3d import Depth, ResNet3d, init_resnet3d, rules_from_resnet2d
+from kinoray.models.layers.resnet3d import ConvNorm3d, Depth, ResNet3d, init_resnet3d, rules_from_resnet2d
 from kinoray.models.pretrained import load_pretrained, source_for
 from kinoray.models.weights import KeyRules
 
+_REST = ((r"^backbone\.(slow|fast)_path\.", r"backbone.\1."), (r"^cls_head\.fc_cls\.", "fc."))
 MMACTION2_KEYS = (
     (r"^backbone\.slow_path\.conv1_lateral\.conv\.", "backbone.laterals.0."),
     (r"^backbone\.slow_path\.layer(\d)_lateral\.conv\.", r"backbone.laterals.\1."),
-    (r"^backbone\.(slow|fast)_path\.", r"backbone.\1."),
-    (r"^cls_head\.fc_cls\.", "fc."),
+    *_REST,
 )
 """Rules for ``rename_keys``, from MMAction2's checkpoints to this module's state dict."""
+MMACTION2_NORM_KEYS = (
+    (r"^backbone\.slow_path\.conv1_lateral\.", "backbone.laterals.0."),
+    (r"^backbone\.slow_path\.layer(\d)_lateral\.", r"backbone.laterals.\1."),
+    *_REST,
+)
+"""Likewise, where lateral connections have norms."""
 
 
 class SlowFastBackbone(nn.Module):
@@ -40,6 +46,7 @@ class SlowFastBackbone(nn.Module):
         speed_ratio: alpha, how many frames the fast pathway sees for one of the slow.
         channel_ratio: one over beta, how many times narrower the fast pathway is.
         fusion_kernel: frames that a lateral connection reaches over, odd.
+        fusion_norm: whether batch norm and ReLU follow each lateral connection.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class SlowFastBackbone(nn.Module):
         speed_ratio: int,
         channel_ratio: int,
         fusion_kernel: int,
+        fusion_norm: bool,
     ) -> None:
         super().__init__()
         self.speed_ratio = speed_ratio
@@ -71,17 +79,11 @@ class SlowFastBackbone(nn.Module):
             inflate=(False, False, True, True),
             joined_channels=joined_channels,
         )
-        self.laterals = nn.ModuleList(
-            nn.Conv3d(
-                joined // 2,
-                joined,
-                (fusion_kernel, 1, 1),
-                stride=(speed_ratio, 1, 1),
-                padding=(fusion_kernel // 2, 0, 0),
-                bias=False,
-            )
+        normed = [
+            ConvNorm3d(joined // 2, joined, (fusion_kernel, 1, 1), stride=(speed_ratio, 1, 1))
             for joined in joined_channels
-        )
+        ]
+        self.laterals = nn.ModuleList(normed if fusion_norm else [lateral.conv for lateral in normed])
         self.out_channels = self.slow.channels[-1] + self.fast.channels[-1]
         init_resnet3d(self, zero_init_residual=True)
 
@@ -115,6 +117,7 @@ class SlowFast(Recognizer):
         speed_ratio: alpha, how many frames the fast pathway sees for one of the slow.
         channel_ratio: one over beta, how many times narrower the fast pathway is.
         fusion_kernel: frames that a lateral connection reaches over, odd.
+        fusion_norm: whether batch norm and ReLU follow each lateral connection.
         width: channels of the slow stem.
         dropout: share of the averaged features dropped in training.
     """
@@ -130,6 +133,7 @@ class SlowFast(Recognizer):
         speed_ratio: int = 8,
         channel_ratio: int = 8,
         fusion_kernel: int = 5,
+        fusion_norm: bool = False,
         width: int = 64,
         dropout: float = 0.5,
     ) -> None:
@@ -142,7 +146,9 @@ class SlowFast(Recognizer):
             speed_ratio=speed_ratio,
             channel_ratio=channel_ratio,
             fusion_kernel=fusion_kernel,
+            fusion_norm=fusion_norm,
         )
+        self.fusion_norm = fusion_norm
         self.dropout = nn.Dropout(dropout)
         self.fc = classifier(self.backbone.out_channels, num_classes)
 
@@ -160,7 +166,8 @@ class SlowFast(Recognizer):
         return self.fc
 
     def key_rules(self) -> Mapping[str, KeyRules]:
-        return {"MMAction2": MMACTION2_KEYS, "torchvision": rules_from_resnet2d("backbone.slow")}
+        own = MMACTION2_NORM_KEYS if self.fusion_norm else MMACTION2_KEYS
+        return {"MMAction2": own, "torchvision": rules_from_resnet2d("backbone.slow")}
 
     def parts_by_depth(self) -> list[list[nn.Module]]:
         return self.backbone.parts_by_depth()
@@ -180,6 +187,8 @@ class SlowFastConfig(ModelConfig):
     """How many times narrower the fast pathway is (1 / beta)."""
     fusion_kernel: int = Field(5, gt=0)
     """Frames that a lateral connection reaches over, odd: 5 in 4x16, 7 in 8x8."""
+    fusion_norm: bool = False
+    """Batch norm and ReLU follow each lateral connection, as in the paper's own code."""
     width: int = Field(64, gt=0)
     """Channels of the slow pathway's stem; 64 in the published networks."""
     dropout: float = Field(0.5, ge=0, lt=1)
@@ -212,6 +221,7 @@ class SlowFastConfig(ModelConfig):
             speed_ratio=self.speed_ratio,
             channel_ratio=self.channel_ratio,
             fusion_kernel=self.fusion_kernel,
+            fusion_norm=self.fusion_norm,
             width=self.width,
             dropout=self.dropout,
         )

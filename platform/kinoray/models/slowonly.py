@@ -52,20 +52,22 @@ class SlowOnly(InflatedResNet3d):
         non_local: NonLocalKind | None = None,
         dropout: float = 0.5,
     ) -> None:
-        backbone = ResNet3d(
-            depth,
-            in_channels=len(mean),
-            width=width,
-            stem_kernel=(1, 7, 7),
-            inflate=(False, False, True, True),
-        )
-        init_resnet3d(backbone, zero_init_residual=True)
+        backbone = slowonly_backbone(depth, in_channels=len(mean), width=width)
         if non_local is not None:
             add_non_local(backbone, non_local, blocks=_NON_LOCAL_AFTER, scale=True)
         super().__init__(backbone, num_classes=num_classes, mean=mean, std=std, dropout=dropout)
 
     def key_rules(self) -> Mapping[str, KeyRules]:
         return {**super().key_rules(), "OmniSource": OMNISOURCE_KEYS}
+
+
+def slowonly_backbone(depth: Depth, *, in_channels: int, width: int) -> ResNet3d:
+    """The 3D ResNet whose last two stages alone reach over time, with fresh weights."""
+    backbone = ResNet3d(
+        depth, in_channels=in_channels, width=width, stem_kernel=(1, 7, 7), inflate=(False, False, True, True)
+    )
+    init_resnet3d(backbone, zero_init_residual=True)
+    return backbone
 
 
 class SlowOnlyConfig(InflatedConfig):

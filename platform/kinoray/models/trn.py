@@ -13,7 +13,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kinoray.errors import ConfigError
-from kinoray.models.layers.backbones2d import Backbone2dName
 from kinoray.models.tsn import TSN, FramesConfig
 
 Relations = Literal["all", "multi_scale"]
@@ -80,11 +79,11 @@ class RelationHead(nn.Module):
         scores: Tensor = torch.zeros((), device=features.device, dtype=embedded.dtype)
         for relation, subsets in zip(self.relations, self.subsets, strict=True):
             num_summed = min(_NUM_DRAWN, len(subsets))
-            seen = subsets
+            places = torch.tensor(subsets)
             if self.training:
-                seen = [subsets[i] for i in torch.randperm(len(subsets))[:num_summed].tolist()]
-            places = torch.tensor(seen, device=features.device)
-            scores = scores + num_summed * relation(embedded[:, places].flatten(2)).mean(dim=1)
+                places = places[torch.randperm(len(subsets))[:num_summed]]
+            seen = embedded[:, places.to(features.device)]
+            scores = scores + num_summed * relation(seen.flatten(2)).mean(dim=1)
         return scores
 
 
@@ -110,7 +109,7 @@ class TRN(TSN):
         num_classes: int,
         mean: Sequence[float],
         std: Sequence[float],
-        backbone: Backbone2dName = "resnet50",
+        backbone: str = "resnet50",
         num_frames: int = 8,
         relations: Relations = "multi_scale",
         embed_width: int = 256,

@@ -11,9 +11,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
-from torchvision.models.resnet import Bottleneck
 
-from kinoray.models.layers.backbones2d import Backbone2dName
+from kinoray.errors import ConfigError
 from kinoray.models.layers.joined_frames import as_clips, check_num_frames, join_after, join_before
 from kinoray.models.layers.mobileone import MobileOneBlock
 from kinoray.models.layers.non_local import NON_LOCAL_KEYS, NonLocal3d, NonLocalKind
@@ -69,8 +68,8 @@ class NonLocalFrames(NonLocal3d):
 class TSM(TSN):
     """TSN with shifts at the beginning of residual branches.
 
-    In ResNets they come before a block's first convolution, in MobileNetV2 likewise where the block has a shortcut, in
-    MobileOne before every block as a whole, so that its branches can still be merged.
+    In ResNets, torchvision's or timm's, they come before a block's first convolution, in MobileNetV2 likewise where the
+    block has a shortcut, in MobileOne before every block as a whole, so that its branches can still be merged.
 
     Args:
         num_classes: K.
@@ -91,7 +90,7 @@ class TSM(TSN):
         num_classes: int,
         mean: Sequence[float],
         std: Sequence[float],
-        backbone: Backbone2dName = "resnet50",
+        backbone: str = "resnet50",
         num_frames: int = 8,
         shift_div: int = 8,
         non_local: NonLocalKind | None = None,
@@ -101,18 +100,33 @@ class TSM(TSN):
             num_classes=num_classes, mean=mean, std=std, backbone=backbone, dropout=dropout, init_std=0.001
         )
         self.num_frames = num_frames
-        for layer in _shifted_layers(self.backbone):
-            join_before(layer, "shift", TemporalShift(num_frames, shift_div))
+        shift_frames(self.backbone, num_frames, shift_div)
         if non_local is not None:
             stages = list(stages_of_blocks(self.backbone))
             for block in (block for number in _NON_LOCAL_STAGES for block in stages[number - 1][::2]):
-                channels = (block.conv3 if isinstance(block, Bottleneck) else block.conv2).out_channels
+                channels = (block.conv3 if hasattr(block, "conv3") else block.conv2).out_channels
                 join_after(block, "non_local", NonLocalFrames(num_frames, channels, non_local))
 
     def forward_features(self, clips: Tensor) -> Tensor:
         """``(B, C, T, H, W)`` -> ``(B, D, T, H / 32, W / 32)``."""
         check_num_frames(clips, self.num_frames)
         return super().forward_features(clips)
+
+
+def shift_frames(trunk: nn.Module, num_frames: int, shift_div: int) -> None:
+    """Put shifts into a 2D network; see ``TemporalShift``.
+
+    Raises:
+        ConfigError: it has no residual blocks as TSM knows them.
+    """
+    layers = list(_shifted_layers(trunk))
+    if not layers:
+        raise ConfigError(
+            "model.backbone: shifts go into residual blocks, got a network without; take a ResNet of torchvision or "
+            "timm (ResNeXt, ResNeSt and the like), MobileNetV2 or MobileOne"
+        )
+    for layer in layers:
+        join_before(layer, "shift", TemporalShift(num_frames, shift_div))
 
 
 def _shifted_layers(trunk: nn.Module) -> Iterator[nn.Module]:

@@ -16,7 +16,7 @@ from kinoray.errors import ConfigError
 from kinoray.models.base import Recognizer
 from kinoray.models.kinds import ModelConfig
 from kinoray.models.layers import resnet2d
-from kinoray.models.layers.backbones2d import Backbone2dName, backbone2d
+from kinoray.models.layers.backbones2d import OWN_NAMES, AnyBackbone2d, backbone2d
 from kinoray.models.layers.classifier import classifier
 from kinoray.models.pretrained import load_pretrained, source_for
 from kinoray.models.weights import KeyRules
@@ -37,7 +37,7 @@ class TSN(Recognizer):
         num_classes: K.
         mean: one per channel, grey levels; its length is C (3 for RGB, 10 for five stacked flow fields).
         std: one per channel, grey levels.
-        backbone: which 2D network.
+        backbone: which 2D network, see ``backbone2d``.
         dropout: share of the averaged features dropped in training.
         init_std: of the classifier's first weights.
     """
@@ -51,7 +51,7 @@ class TSN(Recognizer):
         num_classes: int,
         mean: Sequence[float],
         std: Sequence[float],
-        backbone: Backbone2dName = "resnet50",
+        backbone: str = "resnet50",
         dropout: float = 0.4,
         init_std: float = 0.01,
     ) -> None:
@@ -121,10 +121,11 @@ Frames = TypeVar("Frames", bound=TSN)
 class FramesConfig(ModelConfig):
     """Settings of recognizers with a 2D network; the number of input channels is the length of ``mean``."""
 
-    backbone: Backbone2dName = "resnet50"
-    """Which 2D network sees the frames: torchvision's ResNets and MobileNetV2, or MobileOne."""
+    backbone: AnyBackbone2d = "resnet50"
+    """Which 2D network sees the frames: a ResNet, MobileNetV2, MobileOne; or torchvision:NAME, timm:NAME for theirs."""
     pretrained: str | None = None
-    """Weights to start from: torchvision's by name, as IMAGENET1K_V1, a file or a URL; none is a random start."""
+    """Weights to start from: by their library's name for them, as torchvision's IMAGENET1K_V1 or timm's a1_in1k; a file
+    or a URL; none is a random start."""
     dropout: float = Field(0.5, ge=0, lt=1)
     """Share of the features dropped in training, before they are scored."""
     norm_eval: bool = False
@@ -132,7 +133,8 @@ class FramesConfig(ModelConfig):
     partial_bn: bool = False
     """Every batch norm but the first keeps its statistics and weights in training."""
     frozen_stages: int = Field(-1, ge=-1, le=8)
-    """-1 trains all; 0 freezes the stem; n also freezes the first n stages: 4 in all, MobileNetV2 has 8."""
+    """-1 trains all; 0 freezes the stem; n also freezes the first n stages: 4 in all, MobileNetV2 has 8. Of a library's
+    network other than a ResNet: its first n + 1 parts."""
 
     @model_validator(mode="after")
     def _weights_exist(self) -> Self:
@@ -144,7 +146,7 @@ class FramesConfig(ModelConfig):
 
     @model_validator(mode="after")
     def _stages_exist(self) -> Self:
-        if self.frozen_stages > 4 and self.backbone != "mobilenet_v2":
+        if self.frozen_stages > 4 and self.backbone in set(OWN_NAMES) - {"mobilenet_v2"}:
             raise ValueError(f"frozen_stages: {self.backbone} has 4 stages, got {self.frozen_stages}")
         return self
 

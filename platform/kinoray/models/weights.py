@@ -4,17 +4,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Size, Tensor
+from torch import Size, Tensor, nn
 
 from kinoray.errors import CheckpointError
 from kinoray.models.base import Recognizer
 from kinoray.models.inflation import Inflation, fit_kernel
 
-KeyRules = Sequence[tuple[str, str]]
-"""(regular expression, replacement), each applied in turn to every key."""
+KeyRules = Sequence[tuple[str, str | tuple[str, ...]]]
+"""(regular expression, replacement), each applied in turn to every key.
+
+Several replacements give one tensor as many places; none, ``()``, leaves out what the recognizer computes by itself.
+"""
 
 MIN_TRUNK_FRACTION = 0.5
-"""Of the trunk's parameters that a warm start must find; with less it is another network's file."""
+"""Of the parameters that other networks may bring, that a warm start must find; with less it is a foreign file."""
 # Files older than PyTorch 0.4.1 lack these counters of batch norms; no output depends on them.
 _COUNTER = ".num_batches_tracked"
 
@@ -27,7 +30,8 @@ class WeightsReport:
         where: what they come from.
         names: the project whose names the file uses; empty where they are the recognizer's own.
         loaded: the recognizer's tensors that were copied as they are.
-        adapted: those that were made to fit: 2D kernels inflated, colours averaged for other channels.
+        adapted: those that were made to fit: 2D kernels inflated, colours averaged for other channels, tables of
+            positions resized.
         fresh: those that keep their random start, and why.
         unused: the file's keys that have no place in the recognizer.
     """
@@ -67,15 +71,17 @@ class _Match:
         names: the project whose rules were used, empty for none.
         origins: the recognizer's key -> the file's, where both have one.
         unused: the file's keys that lead nowhere.
+        left_out: those that the rules leave out.
     """
 
     names: str
     origins: dict[str, str]
     unused: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def rename_keys(state_dict: Mapping[str, Tensor], rules: KeyRules) -> dict[str, Tensor]:
-    """Apply every rule to every key.
+    """Apply every rule to every key; the values are the given ones, not copies.
 
     Raises:
         CheckpointError: two keys become one.
@@ -96,7 +102,7 @@ def load_weights(model: Recognizer, state_dict: Mapping[str, Tensor], *, where: 
     """
     expected, match = model.state_dict(), _best_match(model, state_dict)
     given = {key: state_dict[old] for key, old in match.origins.items()}
-    head = _head_keys(model)
+    head = _keys_of(model, [model.head()])
     reshaped = [key for key, value in given.items() if value.shape != expected[key].shape]
     other_classes = [key for key in reshaped if key in head and _differs_in_classes(given[key], expected[key], model)]
     problems = {
@@ -113,7 +119,7 @@ def load_weights(model: Recognizer, state_dict: Mapping[str, Tensor], *, where: 
     skipped = {key: "head of other classes" for key in given if other_classes and key in head}
     kept = {key: value for key, value in given.items() if key not in skipped}
     model.load_state_dict(kept, strict=False)
-    return WeightsReport(where, match.names, tuple(kept), (), skipped, ())
+    return WeightsReport(where, match.names, tuple(kept), (), skipped, match.left_out)
 
 
 def warm_start(
@@ -128,7 +134,7 @@ def warm_start(
         inflation: how 2D kernels become 3D.
 
     Raises:
-        CheckpointError: less than half of the trunk's parameters are there.
+        CheckpointError: less than half of the parameters are there, the head and the model's ``own_parts`` aside.
     """
     expected, match = model.state_dict(), _best_match(model, state_dict)
     kept: dict[str, Tensor] = {}
@@ -137,15 +143,18 @@ def warm_start(
         value, shape = state_dict[old], expected[key].shape
         fitted = value if value.shape == shape else fit_kernel(value, shape, inflation)
         if fitted is None:
+            fitted = model.fit(key, value)
+        if fitted is None:
             fresh[key] = f"{_shape(value.shape)} in the file, {_shape(shape)} here"
         else:
             kept[key] = fitted
-    head = _head_keys(model)
+    head = _keys_of(model, [model.head()])
     if head & fresh.keys():
         fresh |= dict.fromkeys(kept.keys() & head, "head of other classes")
         kept = {key: value for key, value in kept.items() if key not in head}
     missing = _missing(expected, match.origins)
-    trunk = {key: value.numel() for key, value in model.named_parameters() if key not in head}
+    aside = head | _keys_of(model, model.own_parts())
+    trunk = {key: value.numel() for key, value in model.named_parameters() if key not in aside}
     found = sum(trunk[key] for key in kept if key in trunk) / max(sum(trunk.values()), 1)
     if found < MIN_TRUNK_FRACTION:
         reshaped = [f"{key} {why}" for key, why in fresh.items() if key not in head]
@@ -156,7 +165,7 @@ def warm_start(
     adapted = tuple(key for key, value in kept.items() if value is not state_dict[match.origins[key]])
     loaded = tuple(key for key in kept if key not in adapted)
     in_order = {key: fresh[key] for key in expected if key in fresh}
-    return WeightsReport(where, match.names, loaded, adapted, in_order, match.unused)
+    return WeightsReport(where, match.names, loaded, adapted, in_order, (*match.unused, *match.left_out))
 
 
 def _best_match(model: Recognizer, state_dict: Mapping[str, Tensor]) -> _Match:
@@ -169,7 +178,9 @@ def _best_match(model: Recognizer, state_dict: Mapping[str, Tensor]) -> _Match:
         except CheckpointError:
             continue  # rules for other keys than these
         origins = {key: renamed[key] for key in expected if key in renamed}
-        matches.append(_Match(names, origins, tuple(old for key, old in renamed.items() if key not in expected)))
+        unused = tuple(old for key, old in renamed.items() if key not in expected)
+        placed = set(renamed.values())
+        matches.append(_Match(names, origins, unused, tuple(old for old in state_dict if old not in placed)))
     return max(matches, key=lambda match: len(match.origins))
 
 
@@ -177,23 +188,31 @@ def _new_names(keys: Iterable[str], rules: KeyRules) -> dict[str, str]:
     """New key -> old key, in the old order."""
     origins: dict[str, str] = {}
     for key in keys:
-        new_key = key
-        for pattern, replacement in rules:
-            new_key = re.sub(pattern, replacement, new_key)
-        if new_key in origins:
-            raise CheckpointError(f"{key}: becomes {new_key}, as {origins[new_key]} does; keep one of the two")
-        origins[new_key] = key
+        new_keys = [key]
+        for pattern, replacements in rules:
+            new_keys = [new for old in new_keys for new in _replaced(old, pattern, replacements)]
+        for new_key in new_keys:
+            if new_key in origins:
+                raise CheckpointError(f"{key}: becomes {new_key}, as {origins[new_key]} does; keep one of the two")
+            origins[new_key] = key
     return origins
+
+
+def _replaced(key: str, pattern: str, replacements: str | tuple[str, ...]) -> list[str]:
+    if isinstance(replacements, str):
+        return [re.sub(pattern, replacements, key)]
+    if re.search(pattern, key) is None:
+        return [key]
+    return [re.sub(pattern, replacement, key) for replacement in replacements]
 
 
 def _missing(expected: Iterable[str], given: Mapping[str, object]) -> list[str]:
     return [key for key in expected if key not in given and not key.endswith(_COUNTER)]
 
 
-def _head_keys(model: Recognizer) -> set[str]:
-    head = model.head()
-    names = [name for name, module in model.named_modules() if module is head]
-    return {f"{name}.{key}" for name in names for key in head.state_dict()}
+def _keys_of(model: Recognizer, parts: Sequence[nn.Module]) -> set[str]:
+    names = [name for name, module in model.named_modules() if any(module is part for part in parts)]
+    return {f"{name}.{key}" for name in names for key in model.get_submodule(name).state_dict()}
 
 
 def _differs_in_classes(given: Tensor, expected: Tensor, model: Recognizer) -> bool:

@@ -28,6 +28,25 @@ def test_input_is_a_branch_where_it_fits(stride: int, out_channels: int, has_ide
     assert block.scale is None
 
 
+def test_a_merged_block_is_one_convolution() -> None:
+    block, merged = (MobileOneBlock(4, 4, 3, groups=4, gated=True, merged=merged).eval() for merged in (False, True))
+    for name, value in block.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            nn.init.uniform_(value, 0.5, 1.5)
+    # Of a channel by itself: the answer to an impulse in the middle is the kernel, mirrored, beside that to nothing.
+    impulse = torch.zeros(1, 4, 3, 3)
+    impulse[:, :, 1, 1] = 1.0
+    branches = [*block.convs, block.scale, block.identity]
+    with torch.no_grad():
+        answer, bias = (sum(branch(x) for branch in branches)[0] for x in (impulse, torch.zeros(1, 4, 3, 3)))
+        merged.merged.weight.copy_((answer - bias).flip(1, 2)[:, None])
+        merged.merged.bias.copy_(bias[:, 1, 1])
+        merged.gate.load_state_dict(block.gate.state_dict())
+    x = torch.randn(2, 4, 5, 6)
+    torch.testing.assert_close(merged(x), block(x))
+    assert {name.partition(".")[0] for name in merged.state_dict()} == {"merged", "gate"}
+
+
 def test_gate_weighs_channels() -> None:
     gate = Gate(16)
     for value in gate.parameters():

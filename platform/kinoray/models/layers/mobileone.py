@@ -3,12 +3,25 @@
 Source: arXiv 2206.04040. Numbers compared with MobileOne of MMPretrain, as MMAction2 at 4d6c934 uses it.
 """
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-MobileOneName = Literal["mobileone_s0", "mobileone_s1", "mobileone_s2", "mobileone_s3", "mobileone_s4"]
+MobileOneName = Literal[
+    "mobileone_s0",
+    "mobileone_s1",
+    "mobileone_s2",
+    "mobileone_s3",
+    "mobileone_s4",
+    "mobileone_s0_merged",
+    "mobileone_s1_merged",
+    "mobileone_s2_merged",
+    "mobileone_s3_merged",
+    "mobileone_s4_merged",
+]
+"""Of merged ones each block is a single convolution: faster, and not for training."""
 
 _NUM_BLOCKS = (2, 8, 10, 1)
 _BASE_WIDTHS = (64, 128, 256, 512)
@@ -22,7 +35,7 @@ class _Size(NamedTuple):
     """How many of each stage's last blocks have squeeze-and-excitation."""
 
 
-_SIZES: dict[MobileOneName, _Size] = {
+_SIZES = {
     "mobileone_s0": _Size((0.75, 1.0, 1.0, 2.0), num_branches=4),
     "mobileone_s1": _Size((1.5, 1.5, 2.0, 2.5)),
     "mobileone_s2": _Size((1.5, 2.0, 2.5, 4.0)),
@@ -36,6 +49,7 @@ MMPRETRAIN_KEYS = (
     (r"\.branch_conv_list\.", ".convs."),
     (r"\.branch_scale\.", ".scale."),
     (r"\.branch_norm\.", ".identity."),
+    (r"\.branch_reparam\.", ".merged."),
     (r"\.se\.conv(\d)\.conv\.", r".gate.conv\1."),
     (r"^head\.fc\.", "imagenet_fc."),
 )
@@ -79,17 +93,24 @@ class MobileOneBlock(nn.Module):
         groups: int = 1,
         num_branches: int = 1,
         gated: bool = False,
+        merged: bool = False,
     ) -> None:
         super().__init__()
+        self.gate = Gate(out_channels) if gated else nn.Identity()
+        self.merged: nn.Module | None = None
+        if merged:
+            self.merged = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups)
+            return
         self.convs = nn.ModuleList(
             ConvNorm(in_channels, out_channels, kernel, stride=stride, groups=groups) for _ in range(num_branches)
         )
         self.scale = ConvNorm(in_channels, out_channels, 1, stride=stride, groups=groups) if kernel > 1 else None
         self.identity = nn.BatchNorm2d(in_channels) if in_channels == out_channels and stride == 1 else None
-        self.gate = Gate(out_channels) if gated else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` -> ``(B, out_channels, H / stride, W / stride)``."""
+        if self.merged is not None:
+            return torch.relu(self.gate(self.merged(x)))
         branches = [branch for branch in (self.identity, self.scale) if branch is not None]
         summed = sum(branch(x) for branch in (*branches, *self.convs))
         return torch.relu(self.gate(summed))
@@ -102,11 +123,11 @@ def mobileone2d(name: MobileOneName, *, in_channels: int = 3) -> tuple[nn.Sequen
         name: its size.
         in_channels: C.
     """
-    size = _SIZES[name]
+    size, merged = _SIZES[name.removesuffix("_merged")], name.endswith("_merged")
     widths = [int(base * factor) for base, factor in zip(_BASE_WIDTHS, size.widths, strict=True)]
     width = min(64, widths[0])
     trunk = nn.Sequential()
-    trunk.add_module("stage0", MobileOneBlock(in_channels, width, 3, stride=2))
+    trunk.add_module("stage0", MobileOneBlock(in_channels, width, 3, stride=2, merged=merged))
     for number, (num_blocks, out_width, num_gated) in enumerate(
         zip(_NUM_BLOCKS, widths, size.num_gated, strict=True), 1
     ):
@@ -114,8 +135,8 @@ def mobileone2d(name: MobileOneName, *, in_channels: int = 3) -> tuple[nn.Sequen
         for i in range(num_blocks):
             gated = i >= num_blocks - num_gated
             stride, branches = 2 if i == 0 else 1, size.num_branches
-            depthwise = MobileOneBlock(width, width, 3, stride=stride, groups=width, num_branches=branches, gated=gated)
-            stage.extend([depthwise, MobileOneBlock(width, out_width, 1, num_branches=branches, gated=gated)])
+            block = partial(MobileOneBlock, num_branches=branches, gated=gated, merged=merged)
+            stage.extend([block(width, width, 3, stride=stride, groups=width), block(width, out_width, 1)])
             width = out_width
         trunk.add_module(f"stage{number}", stage)
     for module in trunk.modules():

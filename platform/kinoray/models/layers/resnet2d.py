@@ -1,14 +1,20 @@
 """2D residual networks from torchvision, without their classifier, on any number of input channels."""
 
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-ResNet2dName = Literal["resnet14", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+ResNet2dName = Literal["resnet14", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext101_32x4d"]
 Block2d: TypeAlias = BasicBlock | Bottleneck
+
+# Those that torchvision names no builder of: blocks of each stage, and settings of theirs.
+_OTHERS: dict[str, tuple[list[int], dict[str, Any]]] = {
+    "resnet14": ([1, 1, 1, 1], {}),
+    "resnext101_32x4d": ([3, 4, 23, 3], {"groups": 32, "width_per_group": 4}),
+}
 
 STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 """Names of the trunk's parts with weights, in order."""
@@ -32,10 +38,11 @@ def resnet2d(name: ResNet2dName, *, in_channels: int = 3) -> tuple[nn.Sequential
         name: torchvision's builder; ``resnet14``, one bottleneck a stage, is for tests.
         in_channels: C.
 
-    Source: arXiv 1512.03385.
+    Source: arXiv 1512.03385, 1611.05431 (ResNeXt).
     """
-    if name == "resnet14":
-        resnet = torchvision.models.ResNet(Bottleneck, [1, 1, 1, 1])
+    if name in _OTHERS:
+        num_blocks, settings = _OTHERS[name]
+        resnet = torchvision.models.ResNet(Bottleneck, num_blocks, **settings)
     else:
         resnet = torchvision.models.get_model(name)
     if in_channels != 3:
@@ -49,6 +56,6 @@ def resnet2d(name: ResNet2dName, *, in_channels: int = 3) -> tuple[nn.Sequential
 
 
 def stages_of_blocks(trunk: nn.Module) -> Iterator[list[Block2d]]:
-    """The residual blocks of each of the four stages."""
+    """The residual blocks of each of the four stages; timm's are built as torchvision's, with more inside."""
     for (stage,) in STAGES[1:]:
-        yield [block for block in trunk.get_submodule(stage).children() if isinstance(block, BasicBlock | Bottleneck)]
+        yield [cast(Block2d, block) for block in trunk.get_submodule(stage).children()]
