@@ -1,0 +1,1 @@
+"""Translations of MMAction2's networks, by what they look at."""
