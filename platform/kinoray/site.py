@@ -51,6 +51,9 @@ class Site(Config):
     """Of MLflow."""
     max_failures: int = Field(0, ge=-1)
     """How often training restarts from its last checkpoint after a worker died; -1: without limit."""
+    price_per_cpu_hour: float | None = Field(None, ge=0)
+    """What a CPU costs, in any currency; a prediction then says what it cost."""
+    price_per_gpu_hour: float | None = Field(None, ge=0)
     packages: tuple[str, ...] = ()
     """Folders of your own Python packages that the workers need."""
 

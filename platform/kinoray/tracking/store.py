@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import os
 import shlex
 import socket
 import sqlite3
@@ -184,6 +185,8 @@ def refusals_named(uri: str) -> Iterator[None]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Hold back what MLflow says about itself: table creation, git, missing examples, deprecations of its own."""
+    # Bars of files that never leave this machine, in logs too. Read anew at each use, and whoever sets it has it.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     levels = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
     for name in levels:
         logging.getLogger(name).setLevel(logging.ERROR)

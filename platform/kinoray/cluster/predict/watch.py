@@ -1,0 +1,132 @@
+"""Reading videos under watch: what hangs ends with its process, what a store denies for a moment is asked for again."""
+
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from kinoray.cluster.predict.desk import Verdict
+from kinoray.data.reading import ClipReader
+from kinoray.data.rows import PlanRow, ReadRow, VideoFacts
+from kinoray.data.views import View
+from kinoray.errors import DecodeError
+from kinoray.video.open import open_video
+from kinoray.video.video import Video
+
+GRACE_SECONDS = 1.0
+"""After its time, for a reader to end by itself as nearly all do; then its process ends."""
+WAITS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Between tries, times 0.5 to 1.5; file systems have tried a few times before."""
+UNAVAILABLE = "unavailable"
+_WORDS: dict[Verdict, str] = {
+    "crashed": "the process that read it died, twice",
+    "slow": "not read within its time, and nothing could interrupt it",
+}
+_REASONS: dict[Verdict, str] = {"crashed": "damaged", "slow": "slow"}
+
+
+@dataclass(frozen=True)
+class WatchedReader:
+    """A ``ClipReader`` for videos that nobody vouches for; may be sent to other processes.
+
+    Attributes:
+        reader: does the reading.
+        shard: whose videos these are.
+        desk: is told of videos that hang; where it is careful, of every video.
+        verdicts: video -> why it is not to be read.
+        is_careful: tell of every video before it is read.
+        seconds: that one video may take.
+    """
+
+    reader: ClipReader
+    shard: int
+    desk: Any
+    verdicts: Mapping[str, Verdict]
+    is_careful: bool
+    seconds: float
+
+    @property
+    def view(self) -> View:
+        """What is cut out."""
+        return self.reader.view
+
+    def read_into(self, row: PlanRow, out: NDArray[np.uint8]) -> ReadRow:
+        """As that of the reader."""
+        for wait_seconds in (*WAITS_SECONDS, None):
+            try:
+                with self.guard(row["video_id"]):
+                    read = self.reader.read_into(row, out)
+            except DecodeError as verdict:
+                self.view.blank(out)
+                return _unread(row, verdict)
+            if wait_seconds is None or f'"{UNAVAILABLE}"' not in read["facts"]:
+                break
+            _wait(wait_seconds)
+        return read
+
+    def open(self, listed: Mapping[str, Any]) -> Video:
+        """The video of a row of ``LISTING_SCHEMA``."""
+        for wait_seconds in WAITS_SECONDS:
+            try:
+                return self._open(listed["uri"])
+            except DecodeError as error:
+                if error.reason != UNAVAILABLE:
+                    raise
+            _wait(wait_seconds)
+        return self._open(listed["uri"])
+
+    @contextmanager
+    def guard(self, video_id: str) -> Iterator[None]:
+        """What is around every reading of a video.
+
+        Raises:
+            DecodeError: the video is not to be read.
+        """
+        verdict = self.verdicts.get(video_id)
+        if verdict is not None:
+            raise DecodeError(f"{video_id}: {_WORDS[verdict]}", _REASONS[verdict])
+        if self.is_careful:
+            ray.get(self.desk.reading.remote(self.shard, video_id))
+        timer = threading.Timer(self.seconds + GRACE_SECONDS, self._end, [video_id])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if self.is_careful:
+                ray.get(self.desk.reading.remote(self.shard, ""))
+
+    def _open(self, uri: str) -> Video:
+        return open_video(uri, limits=self.reader.limits, backend=self.reader.reader)
+
+    def _end(self, video_id: str) -> None:
+        """End this process: what it hangs in cannot be interrupted. The desk knows which video it was."""
+        ray.get(self.desk.convict.remote(self.shard, video_id, "slow"))
+        os._exit(1)
+
+
+def _wait(seconds: float) -> None:
+    time.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - so that not all workers ask at the same moment
+
+
+def _unread(row: PlanRow, verdict: DecodeError) -> ReadRow:
+    return ReadRow(
+        video_id=row["video_id"],
+        position=row["position"],
+        clip_seed=np.uint64(row["clip_seed"]),
+        label=row["label"],
+        error=str(verdict),
+        decode_seconds=0.0,
+        colour=0,
+        facts=json.dumps(VideoFacts(reason=verdict.reason)),
+    )

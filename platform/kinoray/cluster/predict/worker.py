@@ -1,0 +1,144 @@
+"""One worker of a prediction: takes shards, streams their videos through the model, writes each shard as a whole."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import ray
+import torch
+from pyarrow import parquet
+
+from kinoray.cluster.ingest import Stream, decoded
+from kinoray.cluster.predict.desk import Task
+from kinoray.cluster.predict.watch import WatchedReader
+from kinoray.cluster.remote import DecodeBudget
+from kinoray.data.output import OutputFolder
+from kinoray.data.reading import ClipReader
+from kinoray.predict.listing import Listing
+from kinoray.predict.reading import outcomes, plan_of
+from kinoray.predict.request import Request
+from kinoray.predict.scoring import Scorer
+from kinoray.predict.table import Outcome, Written, counts_of
+from kinoray.predict.windows import VideoAccess, window_outcomes
+from kinoray.train.world import World
+
+IDLE_SECONDS = 0.2
+_Started: TypeAlias = tuple[Task, Stream | None] | None
+
+
+def shard_name(number: int) -> str:
+    """Of a shard's file: the same whoever writes it, however often."""
+    return f"part-{number:09d}.parquet"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What all workers of a run are told.
+
+    Attributes:
+        request: what every video goes through.
+        listing: the videos.
+        output: where shards go.
+        written: what is in them.
+    """
+
+    request: Request
+    listing: Listing
+    output: OutputFolder
+    written: Written
+
+
+class Predictor:
+    """Lives as a Ray actor for as long as there are shards, or until it dies.
+
+    Args:
+        name: of this worker, no other's.
+        assignment: what to do.
+        desk: the actor that gives out shards.
+        budget: what decodes for it.
+        num_threads: of torch.
+    """
+
+    def __init__(self, name: str, assignment: Assignment, desk: Any, budget: DecodeBudget, num_threads: int) -> None:
+        torch.set_num_threads(num_threads)
+        self._name, self._desk = name, desk
+        self._assignment, self._budget = assignment, budget
+        request = assignment.request
+        recognizer = request.open_model("cuda" if ray.get_gpu_ids() else "cpu")
+        self._world = World(device=recognizer.device)
+        self._scorer = Scorer(
+            recognizer,
+            precision=request.precision,
+            compiled=request.compiled,
+            with_embeddings=assignment.written.with_embeddings,
+        )
+
+    def run(self) -> None:
+        """Score shards until there are none.
+
+        The next shard's videos are being read when the last batches of one are scored.
+        """
+        started = self._start_next()
+        while started is not None or not ray.get(self._desk.is_done.remote()):
+            if started is None:  # another worker may yet lose what it holds
+                time.sleep(IDLE_SECONDS)
+                started = self._start_next()
+                continue
+            task, stream = started
+            following: list[_Started] = []
+            rows = self._score(task, stream, lambda: following.append(self._start_next()))  # noqa: B023 - used at once
+            self._write(task, rows)
+            started = following[0] if following else self._start_next()
+
+    def _start_next(self) -> _Started:
+        task: Task | None = ray.get(self._desk.take.remote(self._name))
+        if task is None:
+            return None
+        assignment = self._assignment
+        if assignment.request.window is not None:
+            return task, None
+        rows = plan_of(assignment.listing.shard(assignment.output, task.shard))
+        # A careful worker reads beside, one video at a time: what dies is this process, of that video.
+        budget = DecodeBudget(threads=1, beside_share=1.0) if task.is_careful else self._budget
+        stream = decoded(rows, self._reader(task), assignment.request.batch_size, budget, self._world)
+        if not task.is_careful:
+            stream.start()
+        return task, stream
+
+    def _score(self, task: Task, stream: Stream | None, then: Callable[[], None]) -> list[Outcome]:
+        request = self._assignment.request
+        listing = self._assignment.listing.shard(self._assignment.output, task.shard)
+        if stream is not None:
+            scored = outcomes(listing, stream.batches(then=then), self._scorer, num_clips=request.num_clips)
+        else:
+            assert request.window is not None
+            reader = self._reader(task)
+            scored = window_outcomes(
+                listing,
+                request.view,
+                request.window,
+                VideoAccess(reader.open, reader.guard),
+                self._scorer,
+                batch_size=request.batch_size,
+                num_clips=request.num_clips,
+                num_threads=1 if task.is_careful else max(1, self._budget.threads),
+            )
+        rows: list[Outcome] = []
+        for some, tally in scored:
+            rows += [replace(row, attempt=task.attempt) for row in some]
+            self._desk.note.remote(tally)
+        return rows
+
+    def _write(self, task: Task, rows: list[Outcome]) -> None:
+        table = self._assignment.written.table(rows)
+        with self._assignment.output.writing(shard_name(task.shard)) as file:
+            parquet.write_table(table, file, compression="zstd")
+        ray.get(self._desk.wrote.remote(self._name, task.shard, counts_of(table.schema)))
+
+    def _reader(self, task: Task) -> WatchedReader:
+        request = self._assignment.request
+        reader = ClipReader(request.view, limits=request.limits, reader=request.backend, with_facts=True)
+        return WatchedReader(
+            reader, task.shard, self._desk, task.verdicts, task.is_careful, seconds=request.limits.seconds
+        )

@@ -1,0 +1,268 @@
+"""The videos of a place, listed once: page by page into files, so that a bucket of any size has a fixed denominator."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+import pyarrow as pa
+from pyarrow import parquet
+from pyarrow.fs import FileSelector, FileType
+
+from kinoray.data.manifest import absolute, check_ids
+from kinoray.data.output import OutputFolder
+from kinoray.data.sources import TABLE_SUFFIXES, VIDEO_SUFFIXES, read_table
+from kinoray.errors import ConfigError, DataError
+from kinoray.video.files import named_failures, without_passwords
+from kinoray.video.stores import file_system, local_path
+
+LISTING_SCHEMA = pa.schema(
+    [("video_id", pa.string()), ("uri", pa.string()), ("etag", pa.string()), ("bytes", pa.int64())]
+)
+"""``video_id`` is unique: the place below the root that was listed, or a manifest's own. ``etag`` changes with the
+content, where a store gives one; ``bytes`` is null where it is not known."""
+
+FOLDER = "_listing"
+SUCCESS = f"{FOLDER}/_SUCCESS"
+SHARDS_PER_PART = 64
+_WILD = re.compile(r"[*\[]")
+
+
+class Listed(NamedTuple):
+    """One video of a place, a row of ``LISTING_SCHEMA``."""
+
+    video_id: str
+    uri: str
+    etag: str
+    num_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A frozen list in an output folder.
+
+    Attributes:
+        num_videos: of all.
+        num_bytes: of those whose size is known.
+        shard_rows: videos of one shard; the last has what is left.
+        digest: of all rows.
+    """
+
+    num_videos: int
+    num_bytes: int
+    shard_rows: int
+    digest: str
+
+    @property
+    def num_shards(self) -> int:
+        return -(-self.num_videos // self.shard_rows)
+
+    def shard(self, output: OutputFolder, number: int) -> pa.Table:
+        """The rows of one shard."""
+        part, group = divmod(number, SHARDS_PER_PART)
+        file = output.open(_part_name(part))
+        if file is None:
+            raise DataError(
+                f"{output.path(_part_name(part))}: missing; the list of videos is damaged, use another --out"
+            )
+        with file:
+            return parquet.ParquetFile(file).read_row_group(group)
+
+
+def frozen_listing(place: str, output: OutputFolder, *, shard_rows: int) -> Listing:
+    """The list that an earlier run froze, else a new one.
+
+    Raises:
+        DataError: the place cannot be listed, or there is no video in it.
+        ConfigError: the place holds a secret, or is of no known kind.
+    """
+    known = output.read(SUCCESS)
+    if known is not None:
+        return Listing(**json.loads(known))
+    digest, num_videos, num_bytes = hashlib.sha256(), 0, 0
+    videos = list_videos(place)
+    for part in _numbers():
+        rows = list(islice(videos, shard_rows * SHARDS_PER_PART))
+        if not rows:
+            break
+        columns = [
+            pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), LISTING_SCHEMA.types, strict=True)
+        ]
+        with output.writing(_part_name(part)) as file:
+            parquet.write_table(
+                pa.table(columns, schema=LISTING_SCHEMA), file, row_group_size=shard_rows, compression="zstd"
+            )
+        for row in rows:
+            digest.update(f"{row.uri}\0{row.etag}\n".encode())
+        num_videos += len(rows)
+        num_bytes += sum(row.num_bytes or 0 for row in rows)
+    if not num_videos:
+        raise DataError(
+            f"{without_passwords(place)}: no videos; looked for names that end with {', '.join(VIDEO_SUFFIXES)}, "
+            "a pattern such as 'folder/**/*' takes others"
+        )
+    listing = Listing(num_videos, num_bytes, shard_rows, digest.hexdigest())
+    output.write(SUCCESS, json.dumps(asdict(listing)).encode())
+    return listing
+
+
+def list_videos(place: str) -> Iterator[Listed]:
+    """The videos of a folder, a prefix or a pattern in name order, or of a manifest in its own.
+
+    Args:
+        place: ``folder``, ``s3://bucket/prefix``, ``folder/**/*.mp4``, ``list.csv`` (a column ``path``), one video.
+
+    Raises:
+        DataError: it cannot be listed.
+        ConfigError: it holds a secret, or is of no known kind.
+    """
+    if without_passwords(place) != place:
+        raise ConfigError(
+            f"--videos: holds a secret, got {without_passwords(place)}; every row would repeat it: give credentials by "
+            "the environment (AWS_ACCESS_KEY_ID, ...)"
+        )
+    location, mark, options = place.partition("?") if "://" in place else (place, "", "")
+    if location.endswith(TABLE_SUFFIXES):
+        return _of_manifest(place)
+    root, pattern = _root_and_pattern(location)
+    if location.startswith("s3://"):
+        found = _of_bucket(root, mark + options)
+    elif local_path(location) is None:
+        found = _of_store(root, mark + options)
+    else:
+        found = _of_folder(local_path(root) or ".")
+    return (video for video in found if _is_wanted(video.video_id, pattern))
+
+
+def _of_manifest(place: str) -> Iterator[Listed]:
+    table = read_table(place, {"video_id": pa.string(), "path": pa.string()})
+    if "path" not in table.column_names:
+        raise DataError(f"{place}: no column 'path'; it has {', '.join(table.column_names)}")
+    paths = table["path"].cast(pa.string()).to_pylist()
+    parent = place.rpartition("/")[0]
+    rooted = [path if "://" in path or path.startswith("/") or not parent else f"{parent}/{path}" for path in paths]
+    ids = table["video_id"] if "video_id" in table.column_names else pa.chunked_array([paths], pa.string())
+    check_ids(ids, place)
+    uris = absolute(pa.array(rooted, pa.string())).to_pylist()
+    return (Listed(video_id, uri, "", None) for video_id, uri in zip(ids.to_pylist(), uris, strict=True))
+
+
+def _of_folder(root: str) -> Iterator[Listed]:
+    top = Path(root).resolve()
+    with named_failures(root):
+        if top.is_file():
+            return iter([_local(top, top.name)])
+        entries = sorted(os.listdir(top))  # noqa: PTH208 - names alone, of perhaps a million
+    return _below(top, "", entries)
+
+
+def _below(folder: Path, prefix: str, names: Iterable[str]) -> Iterator[Listed]:
+    for name in names:
+        path = folder / name
+        if path.is_dir():
+            if name != "_listing":
+                yield from _below(path, f"{prefix}{name}/", sorted(os.listdir(path)))  # noqa: PTH208 - as above
+        elif path.is_file():
+            yield _local(path, prefix + name)
+
+
+def _local(path: Path, video_id: str) -> Listed:
+    state = path.stat()
+    return Listed(video_id, str(path), f"{state.st_mtime_ns:x}-{state.st_size:x}", state.st_size)
+
+
+def _of_bucket(root: str, options: str) -> Iterator[Listed]:
+    """Objects of S3, a thousand at a time; pyarrow would hold all of a prefix in memory, and gives no ETags."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, _, prefix = root.removeprefix("s3://").partition("/")
+    given = {name: values[0] for name, values in parse_qs(options.removeprefix("?")).items()}
+    override = given.get("endpoint_override")
+    endpoint = f"{given.get('scheme', 'https')}://{override}" if override and "://" not in override else override
+    with _listing_failures(root, ClientError, BotoCoreError):
+        client = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=given.get("region"),
+            config=Config(retries={"mode": "standard", "max_attempts": 6}, connect_timeout=5, read_timeout=30),
+        )
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in pages:
+            for item in page.get("Contents", ()):
+                key, size = item["Key"], item["Size"]
+                if not key.endswith("/"):
+                    name = key.removeprefix(prefix) or PurePosixPath(key).name
+                    yield Listed(name, f"s3://{bucket}/{key}{options}", item["ETag"].strip('"'), size)
+
+
+def _of_store(root: str, options: str) -> Iterator[Listed]:
+    """Objects of other stores, folder by folder."""
+    filesystem, base = file_system(root + options)
+    scheme = root.partition("://")[0]
+    folders = [base.rstrip("/")]
+    while folders:
+        with named_failures(root):
+            entries: list[Any] = filesystem.get_file_info(FileSelector(folders.pop()))
+        entries.sort(key=lambda entry: entry.path)
+        folders += [entry.path for entry in reversed(entries) if entry.type == FileType.Directory]
+        for entry in entries:
+            if entry.type == FileType.File:
+                name = entry.path[len(base) :].lstrip("/")
+                yield Listed(
+                    name, f"{scheme}://{entry.path}{options}", f"{entry.mtime_ns or 0:x}-{entry.size:x}", entry.size
+                )
+
+
+@contextmanager
+def _listing_failures(root: str, *kinds: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except kinds as error:
+        why = " ".join(str(error).split())
+        raise DataError(f"{root}: cannot be listed ({why}); check its name and the right to list it") from error
+
+
+def _root_and_pattern(location: str) -> tuple[str, str | None]:
+    """What to list, and which of its names; None is all videos."""
+    wild = _WILD.search(location)
+    if wild is None:
+        return location if "://" not in location or location.endswith(
+            VIDEO_SUFFIXES
+        ) else f"{location.rstrip('/')}/", None
+    root, _, _ = location[: wild.start()].rpartition("/")
+    return f"{root}/", location[len(root) + 1 :]
+
+
+def _is_wanted(name: str, pattern: str | None) -> bool:
+    if pattern is None:
+        return name.lower().endswith(VIDEO_SUFFIXES)
+    return re.fullmatch(_as_expression(pattern), name) is not None
+
+
+def _as_expression(pattern: str) -> str:
+    """``**/`` stands for any folders, ``*`` and ``?`` for what is within a name, ``[abc]`` for one of some letters."""
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
+    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        known.get(part) or (part if part.startswith("[") and part.endswith("]") else re.escape(part)) for part in parts
+    )
+
+
+def _part_name(number: int) -> str:
+    return f"{FOLDER}/part-{number:06d}.parquet"
+
+
+def _numbers() -> Iterator[int]:
+    number = 0
+    while True:
+        yield number
+        number += 1
