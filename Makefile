@@ -10,7 +10,7 @@ UNLOCKED := pip|wheel|triton|cuda-.*|nvidia-.*
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-bench demo test test-slow bench-decode bench-ingest bench-train bench-startup bench-ablation fuzz check lock clean
+.PHONY: help setup setup-bench demo test test-slow bench-decode bench-ingest bench-train bench-startup bench-ablation bench-zoo fuzz check lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +41,8 @@ $(STAMP):
 demo: setup ## train a small recognizer on generated videos, on this machine
 	@$(PYTHON) jobs/train.py
 
-test: setup ## run the tests
-	@$(PYTHON) -m pytest -m 'not slow'
+test: setup ## run the tests, in as many processes as there are cores, 4 at most
+	@$(PYTHON) -m pytest -m 'not slow' -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 test-slow: setup ## run the longer proofs
 	@$(PYTHON) -m pytest -m slow
@@ -64,6 +64,9 @@ bench-train: setup ## how long a model of some cost waits for its data
 
 bench-ablation: setup ## what options of a recipe do to held-out accuracy: MANIFEST=CSV CLASSES=K OUT=FOLDER
 	@$(PYTHON) benchmarks/ablation.py $(MANIFEST) $(CLASSES) $(OUT)
+
+bench-zoo: setup ## MMAction2's configs in FOLDER: which become recipes, parameters and GFLOPs here and there
+	@$(PYTHON) benchmarks/upstream_configs.py $(FOLDER)
 
 fuzz: setup ## read N (2000) damaged videos: no crash, no hang, no error without the file's name
 	@$(PYTHON) benchmarks/fuzz.py --cases $(or $(N),2000)

@@ -1,10 +1,12 @@
 """What all tests share: a small demo set, and recipes on it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from kinoray.data.motion8 import generate
 from kinoray.recipe import Recipe
@@ -12,6 +14,19 @@ from kinoray.recipe import Recipe
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 NUM_TRAIN, NUM_VAL = 24, 16
+
+
+def pytest_configure() -> None:
+    """Processes that share the tests out have one core each."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files stay whole where processes share the tests out; all that starts Ray is one process's, and comes first."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else str(item.path)))
 
 
 @pytest.fixture(scope="session")
