@@ -16,6 +16,12 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
+from kinoray.models.tiny3d import Tiny3DConfig
+from kinoray.recipe import Recipe
+from kinoray.train.checkpoint import Progress, write_checkpoint
+
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -66,6 +72,24 @@ def recipe_file(tmp_path: Path, recipe_values: dict[str, Any]) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(recipe_values, sort_keys=False))
     return path
+
+
+@pytest.fixture
+def checkpoint(recipe_file: Path, tmp_path: Path) -> Path:
+    """Of a network that was never trained: its scores are as good as others to be compared."""
+    recipe = Recipe.load(recipe_file)
+    assert isinstance(recipe.model, Tiny3DConfig)
+    folder = tmp_path / "model"
+    write_checkpoint(
+        folder,
+        weights=recipe.model.build().state_dict(),
+        training_state={},
+        recipe=recipe,
+        classes=[f"class {index}" for index in range(recipe.model.num_classes)],
+        progress=Progress(epoch=0, step=1),
+        metrics={},
+    )
+    return folder
 
 
 @pytest.fixture

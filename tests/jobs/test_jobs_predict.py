@@ -12,30 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kinoray.models.tiny3d import Tiny3DConfig
-from kinoray.recipe import Recipe
-from kinoray.train.checkpoint import Progress, write_checkpoint
-
 ROOT = Path(__file__).resolve().parents[2]
 SHARDS = ("--videos-per-shard", "8", "--scores", "all", "--set", "site.local_cpus=2")
-
-
-@pytest.fixture
-def checkpoint(recipe_file, tmp_path):
-    """Of a network that was never trained: its scores are as good as others to be compared."""
-    recipe = Recipe.load(recipe_file)
-    assert isinstance(recipe.model, Tiny3DConfig)
-    folder = tmp_path / "model"
-    write_checkpoint(
-        folder,
-        weights=recipe.model.build().state_dict(),
-        training_state={},
-        recipe=recipe,
-        classes=[f"class {index}" for index in range(recipe.model.num_classes)],
-        progress=Progress(epoch=0, step=1),
-        metrics={},
-    )
-    return folder
 
 
 @pytest.fixture

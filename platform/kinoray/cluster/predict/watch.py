@@ -70,7 +70,7 @@ class WatchedReader:
                 return _unread(row, verdict)
             if wait_seconds is None or f'"{UNAVAILABLE}"' not in read["facts"]:
                 break
-            _wait(wait_seconds)
+            wait(wait_seconds)
         return read
 
     def open(self, listed: Mapping[str, Any]) -> Video:
@@ -81,7 +81,7 @@ class WatchedReader:
             except DecodeError as error:
                 if error.reason != UNAVAILABLE:
                     raise
-            _wait(wait_seconds)
+            wait(wait_seconds)
         return self._open(listed["uri"])
 
     @contextmanager
@@ -115,8 +115,9 @@ class WatchedReader:
         os._exit(1)
 
 
-def _wait(seconds: float) -> None:
-    time.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - so that not all workers ask at the same moment
+def wait(seconds: float) -> None:
+    """So long, or half of it more or less: so that not all workers ask at the same moment."""
+    time.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - decides nothing
 
 
 def _unread(row: PlanRow, verdict: DecodeError) -> ReadRow:

@@ -5,16 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import pyarrow as pa
 import ray
 import torch
 from pyarrow import parquet
 
 from kinoray.cluster.ingest import Stream, decoded
 from kinoray.cluster.predict.desk import Task
-from kinoray.cluster.predict.watch import WatchedReader
+from kinoray.cluster.predict.watch import WAITS_SECONDS, WatchedReader, wait
 from kinoray.cluster.remote import DecodeBudget
 from kinoray.data.output import OutputFolder
 from kinoray.data.reading import ClipReader
+from kinoray.errors import ResourceError
 from kinoray.predict.listing import Listing
 from kinoray.predict.reading import outcomes, plan_of
 from kinoray.predict.request import Request
@@ -24,7 +26,7 @@ from kinoray.predict.windows import VideoAccess, window_outcomes
 from kinoray.train.world import World
 
 IDLE_SECONDS = 0.2
-_Started: TypeAlias = tuple[Task, Stream | None] | None
+_Started: TypeAlias = tuple[Task, pa.Table, Stream | None] | None
 
 
 def shard_name(number: int) -> str:
@@ -85,30 +87,40 @@ class Predictor:
                 time.sleep(IDLE_SECONDS)
                 started = self._start_next()
                 continue
-            task, stream = started
+            task, listing, stream = started
             following: list[_Started] = []
-            rows = self._score(task, stream, lambda: following.append(self._start_next()))  # noqa: B023 - used at once
+            rows = self._score(task, listing, stream, lambda: following.append(self._start_next()))  # noqa: B023 - used at once
             self._write(task, rows)
             started = following[0] if following else self._start_next()
 
     def _start_next(self) -> _Started:
         task: Task | None = ray.get(self._desk.take.remote(self._name))
+        while task is not None and task.attempt > 1 and self._was_written(task.shard):
+            task = ray.get(self._desk.take.remote(self._name))
         if task is None:
             return None
         assignment = self._assignment
+        listing = assignment.listing.shard(assignment.output, task.shard)
         if assignment.request.window is not None:
-            return task, None
-        rows = plan_of(assignment.listing.shard(assignment.output, task.shard))
+            return task, listing, None
         # A careful worker reads beside, one video at a time: what dies is this process, of that video.
         budget = DecodeBudget(threads=1, beside_share=1.0) if task.is_careful else self._budget
-        stream = decoded(rows, self._reader(task), assignment.request.batch_size, budget, self._world)
+        stream = decoded(plan_of(listing), self._reader(task), assignment.request.batch_size, budget, self._world)
         if not task.is_careful:
             stream.start()
-        return task, stream
+        return task, listing, stream
 
-    def _score(self, task: Task, stream: Stream | None, then: Callable[[], None]) -> list[Outcome]:
+    def _was_written(self, shard: int) -> bool:
+        """Whether the worker that died wrote a shard, and told nobody any more; the desk is told now."""
+        file = self._assignment.output.open(shard_name(shard))
+        if file is None:
+            return False
+        with file:
+            ray.get(self._desk.wrote.remote(self._name, shard, counts_of(parquet.read_schema(file))))
+        return True
+
+    def _score(self, task: Task, listing: pa.Table, stream: Stream | None, then: Callable[[], None]) -> list[Outcome]:
         request = self._assignment.request
-        listing = self._assignment.listing.shard(self._assignment.output, task.shard)
         if stream is not None:
             scored = outcomes(listing, stream.batches(then=then), self._scorer, num_clips=request.num_clips)
         else:
@@ -132,9 +144,18 @@ class Predictor:
 
     def _write(self, task: Task, rows: list[Outcome]) -> None:
         table = self._assignment.written.table(rows)
-        with self._assignment.output.writing(shard_name(task.shard)) as file:
-            parquet.write_table(table, file, compression="zstd")
+        sink = pa.BufferOutputStream()
+        parquet.write_table(table, sink, compression="zstd")
+        self._write_file(shard_name(task.shard), sink.getvalue().to_pybytes())
         ray.get(self._desk.wrote.remote(self._name, task.shard, counts_of(table.schema)))
+
+    def _write_file(self, name: str, content: bytes) -> None:
+        for seconds in WAITS_SECONDS:
+            try:
+                return self._assignment.output.write(name, content)
+            except ResourceError:
+                wait(seconds)
+        return self._assignment.output.write(name, content)
 
     def _reader(self, task: Task) -> WatchedReader:
         request = self._assignment.request

@@ -1,0 +1,190 @@
+"""Labels for a bucket of a real store: readers, models and the driver are killed, and the store itself fails."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import pandas as pd
+import psutil
+import pytest
+from flaky_store import FlakyStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+ROOT = Path(__file__).resolve().parents[2]
+ASSETS = ROOT.parent / "shared" / "assets"
+NUM_COPIES, NUM_BROKEN = 9, 40
+"""Of the 40 videos of the demo set; and files that are no whole videos."""
+SHARD = 8
+SAME = ["video_id", "uri", "etag", "bytes", "status", "codec", "num_frames", "num_clips", "top_labels", "scores"]
+_READER, _MODEL = "Map", "Predictor"
+_KILLS = [(_READER, 2), (_MODEL, 8), ("driver", 12), (_MODEL, 20), ("driver", 28)]
+"""Whom to kill, and about how many shards are written then."""
+
+
+@pytest.fixture
+def store(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyStore]:
+    proxy = FlakyStore(os.environ["AWS_ENDPOINT_URL"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def videos(store: FlakyStore, motion8: Path) -> dict[str, bytes]:
+    """What lies in the bucket below ``in/``, by name."""
+    whole = {path.name: path.read_bytes() for path in sorted((motion8 / "videos").rglob("*.mp4"))}
+    files = {f"{copy}/{name}": content for copy in range(NUM_COPIES) for name, content in whole.items()}
+    files |= {f"broken/{index:02d}.mp4": _broken(index, list(whole.values())) for index in range(NUM_BROKEN)}
+    if ASSETS.is_dir():
+        files |= {f"real/{path.name}": path.read_bytes() for path in (ASSETS / "decoder_derived").glob("[!.]*")}
+        files |= {f"real/{path.name}": path.read_bytes() for path in (ASSETS / "decoder").glob("ucf101*")}
+    client = boto3.client("s3")
+    with ThreadPoolExecutor(8) as pool:
+        list(
+            pool.map(lambda item: client.put_object(Bucket="videos", Key=f"in/{item[0]}", Body=item[1]), files.items())
+        )
+    store.requests.clear()
+    return files
+
+
+def _broken(index: int, whole: list[bytes]) -> bytes:
+    """Of each kind several: empty, cut, another file, noise, changed bits, a playlist that names a file of the host."""
+    content, dice = whole[index % len(whole)], random.Random(index)
+    flipped = bytearray(content)
+    for _ in range(200):
+        flipped[dice.randrange(len(flipped))] ^= 1 << dice.randrange(8)
+    kinds = [
+        b"",
+        content[: len(content) // 2],
+        b"<html><body>503 Service Unavailable</body></html>",
+        dice.randbytes(len(content)),
+        bytes(flipped),
+        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
+        content[:-200],
+        content[:64],
+    ]
+    return kinds[index % len(kinds)]
+
+
+def _words(checkpoint: Path, out: str) -> list[str]:
+    return [
+        *("--model", str(checkpoint), "--videos", "s3://videos/in", "--out", f"s3://videos/{out}"),
+        *(
+            "--videos-per-shard",
+            str(SHARD),
+            "--scores",
+            "all",
+            "--set",
+            "site.local_cpus=3",
+            "--set",
+            "site.decode_threads=0",
+        ),
+    ]
+
+
+def _parts(out: str) -> dict[str, float]:
+    """Shards that are written -> when."""
+    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket="videos", Prefix=f"{out}/part-")
+    return {item["Key"]: item["LastModified"].timestamp() for page in pages for item in page.get("Contents", ())}
+
+
+def _rows(out: str) -> pd.DataFrame:
+    return pd.read_parquet(f"s3://videos/{out}/").sort_values("video_id", ignore_index=True)
+
+
+def _kill(job: subprocess.Popen[bytes], whom: str) -> None:
+    """SIGKILL for the driver, or for one process of its Ray whose name says that it is at such work."""
+    if whom == "driver":
+        family = psutil.Process(job.pid).children(recursive=True)
+        os.kill(job.pid, signal.SIGKILL)
+        job.wait()
+        psutil.wait_procs(family, timeout=30)
+        return
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        for process in psutil.Process(job.pid).children(recursive=True):
+            try:
+                if re.match(rf"ray::\w*{whom}", " ".join(process.cmdline())):
+                    process.kill()
+                    return
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.01)
+    raise AssertionError(f"no process is at work as {whom}")
+
+
+def test_kills_lose_and_repeat_nothing(checkpoint, videos, store, run_job, tmp_path):
+    done = run_job("predict.py", *_words(checkpoint, "whole"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    store.requests.clear()
+    job = None
+    for whom, num_shards in _KILLS:
+        if job is None:
+            command = [sys.executable, str(ROOT / "jobs/predict.py"), *_words(checkpoint, "killed")]
+            job = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(_parts("killed")) < num_shards:
+            assert job.poll() is None, "it ended before it was killed"
+            time.sleep(0.05)
+        _kill(job, whom)
+        job = None if whom == "driver" else job
+    before = _parts("killed")
+    assert len(before) < len(_parts("whole"))
+    done = run_job("predict.py", *_words(checkpoint, "killed"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    rows, whole = _rows("killed"), _rows("whole")
+    assert len(rows) == len(videos) == rows["video_id"].nunique()
+    assert set(rows["video_id"]) == set(videos)
+    assert rows[SAME].to_json() == whole[SAME].to_json()
+    after = _parts("killed")
+    assert {name: after[name] for name in before} == before
+    written = _when_written(store)
+    listed = sorted(videos)
+    late = [
+        path
+        for seconds, path in store.gets()
+        if path.startswith("/videos/in/") and seconds > written[listed.index(path[len("/videos/in/") :]) // SHARD]
+    ]
+    assert late == []
+
+
+def _when_written(store: FlakyStore) -> dict[int, float]:
+    """Shard -> when the first request to write it was answered."""
+    found: dict[int, float] = {}
+    for each in store.requests:
+        match = re.search(r"/killed/part-(\d+)\.parquet", each.path)
+        if match and each.method in ("PUT", "POST") and each.passed:
+            found.setdefault(int(match[1]), each.seconds)
+    return found
+
+
+def test_a_store_that_fails_now_and_then_loses_nothing(checkpoint, videos, store, run_job):
+    store.busy, store.reset = 0.05, 0.01
+    done = run_job("predict.py", *_words(checkpoint, "flaky"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sum(not each.passed for each in store.requests) > 10
+    store.busy = store.reset = 0.0
+    rows = _rows("flaky")
+    assert set(rows["video_id"]) == set(videos)
+    assert len(rows) == len(videos)
+    assert set(rows["status"]) <= {"ok", "partial", "corrupt", "unsupported"}
+    assert (rows["status"] == "ok").sum() >= NUM_COPIES * 40
+
+
+def test_a_prefix_that_is_denied_is_told_at_once(checkpoint, store, run_job):
+    store.denied = "/videos"
+    begin = time.monotonic()
+    done = run_job("predict.py", *_words(checkpoint, "denied"))
+    assert done.returncode == 2
+    assert "s3://videos/" in done.stderr
+    assert len(done.stderr.splitlines()) < 5
+    assert time.monotonic() - begin < 60
