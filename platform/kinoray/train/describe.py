@@ -77,7 +77,7 @@ def describe_model(recipe: Recipe) -> Description:
     """
     shapes, training = view_shapes(recipe), recipe.training
     dtype = torch.float32 if isinstance(recipe.data.train, FloatView) else torch.uint8
-    model = _built(recipe.model)
+    model = shapes_only(recipe.model)
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device="cpu")
         total = num_parameters(model)
@@ -102,7 +102,7 @@ def describe_model(recipe: Recipe) -> Description:
     return Description(total, num_trained, tuple(splits), of_one)
 
 
-def _built(config: RecognizerConfig) -> Recognizer:
+def shapes_only(config: RecognizerConfig) -> Recognizer:
     """The network without memory for its parameters, in eval mode."""
     config = config.without_pretrained()
     try:
