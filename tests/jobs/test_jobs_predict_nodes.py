@@ -1,0 +1,81 @@
+"""Labels on a cluster that grows to four nodes and loses one at work."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NUM_COPIES = 30
+"""Of the 40 videos of the demo set."""
+
+
+class Nodes:
+    """The cluster, in a process of its own."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).parent / "helpers" / "growing_cluster.py")]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.address = self._answer()
+
+    def tell(self, word: str) -> int:
+        """Have a node come or go; gives how many there are."""
+        assert self._process.stdin is not None
+        print(word, file=self._process.stdin, flush=True)
+        return int(self._answer())
+
+    def end(self) -> None:
+        self._process.communicate("end\n", timeout=60)
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return next(line.strip() for line in self._process.stdout if ":" in line or line.strip().isdigit())
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    started = Nodes()
+    yield started
+    started.end()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_nodes_that_come_and_go(checkpoint, motion8, nodes, tmp_path):
+    videos = tmp_path / "in"
+    for copy in range(NUM_COPIES):
+        (videos / str(copy)).mkdir(parents=True)
+        for path in sorted((motion8 / "videos").rglob("*.mp4")):
+            (videos / str(copy) / f"{path.parent.name}-{path.name}").symlink_to(path)
+    out = tmp_path / "out"
+    words = ["--model", checkpoint, "--videos", videos, "--out", out, "--videos-per-shard", 16, "--scores", "all"]
+    command = [sys.executable, ROOT / "jobs/predict.py", *words, "--set", f"site.address={nodes.address}"]
+    with (tmp_path / "log").open("w") as log:
+        job = subprocess.Popen(
+            [str(word) for word in command], cwd=tmp_path, stdout=log, stderr=log, env=dict(os.environ)
+        )
+    told = [("add", 2), ("add", 3), ("add", 4), ("lose", 3)]
+    for word, num_nodes in told:
+        before = len(list(out.glob("part-*.parquet")))
+        while len(list(out.glob("part-*.parquet"))) < before + 6:
+            assert job.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        assert nodes.tell(word) == num_nodes
+    assert job.wait(600) == 0, (tmp_path / "log").read_text()
+    rows = pd.read_parquet(out)
+    assert len(rows) == rows["video_id"].nunique() == NUM_COPIES * 40
+    assert (rows["status"] == "ok").all()
+    copies = rows.assign(name=rows["video_id"].str.split("/").str[1])
+    assert (copies.groupby("name")["top_labels"].agg(lambda labels: len({tuple(each) for each in labels})) == 1).all()
