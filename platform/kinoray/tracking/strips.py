@@ -64,11 +64,6 @@ def batch_picture(event: BatchSeen, classes: Sequence[str]) -> Figure:
     return strips_picture("What the model sees: the first batch, after crop, augmentation and mix", strips)
 
 
-def spread(num_frames: int, max_frames: int) -> NDArray[np.int64]:
-    """Places of at most so many frames, first and last among them."""
-    return np.linspace(0, num_frames - 1, min(num_frames, max_frames)).round().astype(np.int64)
-
-
 def _write(ax: Axes, lines: Sequence[tuple[str, str]]) -> None:
     ax.set_axis_off()
     for place, (text, color) in enumerate(lines):

@@ -1,0 +1,1 @@
+"""Looking at what a prediction did: one page of figures and pictures over its output. Knows no Ray, no MLflow."""
