@@ -11,7 +11,8 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Array
 
 import kinoray
 from kinoray.errors import CheckpointError
@@ -33,6 +34,18 @@ REQUIREMENTS = (
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "path")]),
+    # Spark makes of these the type of what a UDF gives.
+    outputs=Schema(
+        [
+            ColSpec("string", "path"),
+            ColSpec("string", "label"),
+            ColSpec("double", "score"),
+            ColSpec(Array(DataType.string), "top_labels"),
+            ColSpec(Array(DataType.double), "top_scores"),
+            ColSpec(Array(DataType.double), "scores"),
+            ColSpec("string", "error"),
+        ]
+    ),
     params=ParamSchema([ParamSpec("top_k", "long", 5)]),
 )
 

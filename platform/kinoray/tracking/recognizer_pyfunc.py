@@ -11,7 +11,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 import kinoray
-from kinoray.errors import KinorayError
+from kinoray.errors import DataError, KinorayError
 
 
 class RecognizerModel(PythonModel):
@@ -38,15 +38,18 @@ class RecognizerModel(PythonModel):
         top_k = int((params or {}).get("top_k", 5))
         return pd.DataFrame([self._recognize(path, top_k) for path in model_input["path"]])
 
-    def _recognize(self, path: str, top_k: int) -> dict[str, Any]:
+    def _recognize(self, path: object, top_k: int) -> dict[str, Any]:
+        named = path if isinstance(path, str) else ""  # a table's missing value is a float
         try:
-            found = self.recognizer.recognize(path)
-        except (KinorayError, OSError) as error:
+            if not named:
+                raise DataError("path, got a row without one; give the path or URI of a video")
+            found = self.recognizer.recognize(named)
+        except (KinorayError, OSError, MemoryError) as error:
             blank: dict[str, Any] = {"label": "", "score": float("nan"), "top_labels": [], "top_scores": []}
-            return {"path": path, **blank, "scores": [], "error": f"{type(error).__name__}: {error}"}
+            return {"path": named, **blank, "scores": [], "error": f"{type(error).__name__}: {error}"}
         top = found.top(top_k)
         return {
-            "path": path,
+            "path": named,
             "label": top[0][0],
             "score": top[0][1],
             "top_labels": [label for label, _ in top],
