@@ -14,7 +14,7 @@ from kinoray.config.kinds import failure
 from kinoray.config.layers import Layered, from_values, override, read_layers, replace_values
 from kinoray.config.problems import validate
 from kinoray.config.text import describe, flatten, to_yaml
-from kinoray.data.config import DataConfig
+from kinoray.data.config import TRAIN_SPLITS, DataConfig
 from kinoray.losses import AnyLoss, CrossEntropyConfig
 from kinoray.metric_kinds import AnyMetric
 from kinoray.metrics import TOP_K
@@ -185,6 +185,14 @@ class Recipe(Config):
                 f"loss, got {self.loss.kind} with data.multi_label: true; it should score every class on its own, as "
                 "binary_cross_entropy does (a loss of yours says so by takes_several_labels = True)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _model_takes_the_views(self) -> Self:
+        wanted = self.model.views
+        for name, split in (("train", self.data.train), ("val", self.data.val), ("test", self.data.test)):
+            if wanted and split is not None and split.kind in TRAIN_SPLITS.kinds and split.kind != wanted:
+                raise ValueError(f"data.{name}.kind, got {split.kind}; {self.model.kind} takes views of kind {wanted}")
         return self
 
     @model_validator(mode="after")

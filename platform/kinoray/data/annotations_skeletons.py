@@ -120,12 +120,9 @@ def _unreadable(path: Path, error: OSError) -> DataError:
 
 
 def _parts(held: Any, where: str) -> tuple[Sequence[Any], Mapping[str, set[str]]]:
-    if isinstance(held, Mapping) and isinstance(held.get("annotations"), list):
-        splits = held.get("split") or {}
-        if isinstance(splits, Mapping):
-            return held["annotations"], {str(name): set(map(str, videos)) for name, videos in splits.items()}
-    elif isinstance(held, list):
-        return held, {}
+    annotations, splits = (held.get("annotations"), held.get("split")) if isinstance(held, Mapping) else (held, None)
+    if isinstance(annotations, list) and annotations and isinstance(splits or {}, Mapping):
+        return annotations, {str(name): set(map(str, videos)) for name, videos in (splits or {}).items()}
     raise DataError(f"{where}: no skeletons; it should hold 'split' and 'annotations', or a list of annotations")
 
 

@@ -169,7 +169,7 @@ class AGCN(GraphRecognizer):
 
 
 class AGCNConfig(GraphConfig):
-    """Settings of one stream of 2s-AGCN; views are skeletons."""
+    """Settings of one stream of 2s-AGCN."""
 
     kind: str = "agcn"
     partition: Partition = "spatial"

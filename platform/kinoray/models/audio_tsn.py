@@ -58,6 +58,8 @@ class AudioTSN(Recognizer):
 class AudioTSNConfig(RecognizerConfig):
     """Settings of TSN on spectrograms."""
 
+    views = "audio"
+
     kind: str = "audio_tsn"
     backbone: Backbone2dName = "resnet18"
     """Which 2D network sees the spectrogram: torchvision's ResNets and MobileNetV2, or MobileOne."""
@@ -69,7 +71,7 @@ class AudioTSNConfig(RecognizerConfig):
 
 
 def audio_tsn_r18(num_classes: int = 400) -> AudioTSN:
-    """11.4 M parameters; sees 64 frames of 80 bands.
+    """11.4 M parameters; sees 128 frames of 80 bands.
 
     Source: MMAction2's tsn_r18_8xb320-64x1x1-100e_kinetics400-audio-feature.
     """

@@ -74,7 +74,9 @@ class GraphRecognizer(Recognizer):
 
 
 class GraphConfig(RecognizerConfig):
-    """What networks of graphs are told alike; views are skeletons."""
+    """What networks of graphs are told alike."""
+
+    views = "skeleton"
 
     layout: Joints = "coco"
     """Whose joints: coco (17), nturgb+d (25, in three dimensions) or openpose (18)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -18,6 +18,9 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 class RecognizerConfig(KindConfig):
     """What every recognizer is told, whatever it looks at."""
+
+    views: ClassVar[str] = ""
+    """The kind of view that it takes, as ``data.train.kind`` names them; empty: it is not known."""
 
     num_classes: int = Field(gt=0)
     """K, the number of scores."""
@@ -38,6 +41,8 @@ class RecognizerConfig(KindConfig):
 
 class ModelConfig(RecognizerConfig):
     """What every recognizer of pictures is told."""
+
+    views = "video"
 
     mean: tuple[float, ...] = Field(IMAGENET_MEAN, min_length=1)
     """Per channel, in grey levels 0..255; subtracted inside the model."""

@@ -129,7 +129,9 @@ class PoseC3D(Recognizer):
 
 
 class PoseC3DConfig(RecognizerConfig):
-    """Settings of PoseC3D; views are heatmaps."""
+    """Settings of PoseC3D."""
+
+    views = "heatmap"
 
     kind: str = "posec3d"
     in_channels: int = Field(17, gt=0)

@@ -133,7 +133,7 @@ class STGCN(GraphRecognizer):
 
 
 class STGCNConfig(GraphConfig):
-    """Settings of ST-GCN; views are skeletons."""
+    """Settings of ST-GCN."""
 
     kind: str = "stgcn"
     partition: Partition = "stgcn_spatial"

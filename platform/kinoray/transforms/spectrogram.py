@@ -50,7 +50,7 @@ class SpectrogramConfig(Config):
             )
         if not band_filters(self).any(axis=1).all():
             raise ValueError(
-                f"num_bands, got {self.num_bands}; some would hold no frequency with a window of {self.window} samples; "
+                f"num_bands, got {self.num_bands}; some would hold no frequency at a window of {self.window}; "
                 "use fewer bands or a longer window"
             )
         return self

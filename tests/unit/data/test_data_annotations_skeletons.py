@@ -73,7 +73,7 @@ def test_a_pickle_is_unpacked_once_and_again_when_it_changes(source, monkeypatch
 
 
 def test_splits_are_named_with_a_suggestion(source):
-    held = {"split": {"xsub_train": ["a"], "xsub_val": []}, "annotations": [annotation("a")]}
+    held = {"split": {"xsub_train": ["a"], "xsub_val": ["b"]}, "annotations": [annotation("a"), annotation("b")]}
     with pytest.raises(
         DataError, match=r"no split 'xsub_vall' \(did you mean 'xsub_val'\?\); it has xsub_train, xsub_"
     ):
@@ -126,6 +126,7 @@ def test_of_a_crowd_the_surest_are_kept(source):
     [
         (b"no pickle", "no pickle of arrays and plain containers"),
         ({"split": {}}, "no skeletons; it should hold 'split' and 'annotations'"),
+        ([], "no skeletons"),
         ({"split": [], "annotations": []}, "no skeletons"),
         (7, "no skeletons"),
         ([annotation(), {"frame_dir": "b", "label": 0}], "annotation 2 is not of a skeleton (no 'keypoint')"),

@@ -13,6 +13,8 @@ from kinoray.data.heatmap_views import COCO_LIMBS, HeatmapEval, HeatmapTrain
 from kinoray.data.reading import ClipReader
 from kinoray.data.skeleton_views import SkeletonEval, SkeletonTrain
 from kinoray.data.skeletons import pack_skeletons
+from kinoray.errors import ConfigError
+from kinoray.recipe import Recipe
 from kinoray.transforms.poses import MIRRORED, in_picture
 
 SAMPLING = {"kind": "stratified", "clip_len": 8}
@@ -123,15 +125,18 @@ def test_joints_in_space(tmp_path):
     assert "joints, got 25 of 3 coordinates; the view's 'joints' has 17 of 2" in told
 
 
-def test_a_mirrored_view_has_the_mirrored_label(skeleton):
+def test_a_mirrored_view_has_the_mirrored_label(tmp_path):
+    skeleton = tmp_path / "a.npz"
+    skeleton_file(skeleton, frames=8)  # so that every frame is seen, whatever the seed
     seen = {}
     view = HeatmapTrain(**TRAIN, box={"kind": "centre"})
     for seed in range(12):
         read = ClipReader(view, flip_labels=(1, 0))(row(skeleton, clip_seed=seed))
         seen[read["label"]] = read["clip"].view(np.float32)
     assert set(seen) == {0, 1}
-    straight, turned = seen[0], seen[1]
+    straight, turned = seen[0][:, 0], seen[1][:, 0]  # of the one person there is
     height = straight[..., 1]
+    np.testing.assert_allclose(turned[..., 0] + straight[..., list(MIRRORED["coco"]), 0], view.crop, atol=1e-3)
     np.testing.assert_allclose(turned[..., 1], height[..., list(MIRRORED["coco"])], atol=1e-4)
     assert ClipReader(HeatmapTrain(**TRAIN, flip=0), flip_labels=(1, 0))(row(skeleton))["label"] == 0
 
@@ -231,3 +236,18 @@ def test_files_that_are_no_spectrograms(levels, told, tmp_path):
     read = ClipReader(AudioEval(sampling={"clip_len": 8}))(row(tmp_path / "a.npy"))
     assert told in read["error"]
     assert not read["clip"].any()
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "wanted"),
+    [("stgcn", "heatmap", "skeleton"), ("posec3d", "audio", "heatmap"), ("tsm", "skeleton", "video")],
+)
+def test_a_model_takes_views_of_its_kind(model, kind, wanted):
+    values = {
+        "model": {"kind": model, "num_classes": 2},
+        "data": {"train": {"kind": kind, **TRAIN}},
+        "optimizer": {"kind": "sgd", "lr": 0.1},
+        "training": {"epochs": 1},
+    }
+    with pytest.raises(ConfigError, match=rf"data\.train\.kind, got {kind}; {model} takes views of kind {wanted}"):
+        Recipe.from_mapping(values, "test")

@@ -42,7 +42,7 @@ def adjacency(layout: Joints, partition: Partition) -> Tensor:
         graphs = np.stack([np.eye(len(inward)), _columns_sum_to_1(inward), _columns_sum_to_1(inward.T)])
     else:
         graphs = _by_distance(inward, centre)
-    return torch.from_numpy(graphs.astype(np.float32))
+    return torch.tensor(graphs, dtype=torch.float32)
 
 
 def _by_distance(inward: NDArray[np.float64], centre: int) -> NDArray[np.float64]:
