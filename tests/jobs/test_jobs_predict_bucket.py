@@ -41,7 +41,8 @@ def store(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyStore]:
 @pytest.fixture
 def videos(store: FlakyStore, motion8: Path) -> dict[str, bytes]:
     """What lies in the bucket below ``in/``, by name."""
-    whole = {f"{path.parent.name}-{path.name}": path.read_bytes() for path in sorted((motion8 / "videos").rglob("*.mp4"))}
+    paths = sorted((motion8 / "videos").rglob("*.mp4"))
+    whole = {f"{path.parent.name}-{path.name}": path.read_bytes() for path in paths}
     files = {f"{copy}/{name}": content for copy in range(NUM_COPIES) for name, content in whole.items()}
     files |= {f"broken/{index:02d}.mp4": _broken(index, list(whole.values())) for index in range(NUM_BROKEN)}
     if ASSETS.is_dir():
