@@ -10,7 +10,7 @@ UNLOCKED := pip|wheel|triton|cuda-.*|nvidia-.*
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-bench demo test test-slow bench-decode bench-ingest bench-train bench-startup bench-ablation bench-zoo fuzz check lock clean
+.PHONY: help setup setup-bench demo test test-slow bench-decode bench-ingest bench-train bench-startup bench-predict bench-ablation bench-zoo fuzz check lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-ingest: setup ## clips from the files to the training worker: CPU time, ce
 
 bench-train: setup ## how long a model of some cost waits for its data
 	@$(PYTHON) benchmarks/train.py
+
+bench-predict: setup ## batch prediction beside the bare loop: MODEL=RUN VIDEOS=FOLDER
+	@$(PYTHON) benchmarks/predict.py --model $(MODEL) --videos $(VIDEOS)
 
 bench-ablation: setup ## what options of a recipe do to held-out accuracy: MANIFEST=CSV CLASSES=K OUT=FOLDER
 	@$(PYTHON) benchmarks/ablation.py $(MANIFEST) $(CLASSES) $(OUT)
