@@ -14,6 +14,8 @@ from kinoray.recipe import Recipe
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 NUM_TRAIN, NUM_VAL = 24, 16
+STARTS_RAY = {"ray", "jobs"}
+"""Folders of tests."""
 
 
 def pytest_configure() -> None:
@@ -22,11 +24,13 @@ def pytest_configure() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files stay whole where processes share the tests out; all that starts Ray is one process's, and comes first."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    """Files stay whole where processes share the tests out; what starts Ray is one process's, and comes first."""
+    items.sort(key=lambda item: item.path.parent.name not in STARTS_RAY)
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else str(item.path)))
+        group = "ray" if item.path.parent.name in STARTS_RAY else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
