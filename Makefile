@@ -10,7 +10,7 @@ UNLOCKED := pip|wheel|triton|cuda-.*|nvidia-.*
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-bench demo test test-slow bench-decode bench-ingest bench-train bench-startup bench-predict bench-ablation bench-zoo fuzz check lock clean
+.PHONY: help setup setup-bench demo test test-ray test-units test-slow bench-decode bench-ingest bench-train bench-startup bench-predict bench-ablation bench-zoo fuzz check lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +41,14 @@ $(STAMP):
 demo: setup ## train a small recognizer on generated videos, on this machine
 	@$(PYTHON) jobs/train.py
 
-test: setup ## run the tests, in as many processes as there are cores, 4 at most
-	@$(PYTHON) -m pytest -m 'not slow' -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+test: setup ## run the tests: those that start Ray beside the others, each part's lines when it ends
+	@$(MAKE) --no-print-directory --output-sync --jobs 2 test-ray test-units
+
+test-ray: setup
+	@$(PYTHON) -m pytest -m 'not slow' tests/ray tests/jobs
+
+test-units: setup
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m 'not slow' tests/unit tests/recipes tests/parity
 
 test-slow: setup ## run the longer proofs
 	@$(PYTHON) -m pytest -m slow

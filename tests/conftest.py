@@ -1,12 +1,10 @@
 """What all tests share: a small demo set, and recipes on it."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from kinoray.data.motion8 import generate
 from kinoray.recipe import Recipe
@@ -14,23 +12,6 @@ from kinoray.recipe import Recipe
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 NUM_TRAIN, NUM_VAL = 24, 16
-STARTS_RAY = {"ray", "jobs"}
-"""Folders of tests."""
-
-
-def pytest_configure() -> None:
-    """Processes that share the tests out have one core each."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        torch.set_num_threads(1)
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files stay whole where processes share the tests out; what starts Ray is one process's, and comes first."""
-    items.sort(key=lambda item: item.path.parent.name not in STARTS_RAY)
-    for item in items:
-        group = "ray" if item.path.parent.name in STARTS_RAY else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
