@@ -9,21 +9,9 @@ from kinoray.errors import ConfigError
 from kinoray.mmaction2.part import Part
 from kinoray.mmaction2.read import Source
 
-_SECTIONS = (
-    *(
-        "name.",
-        "seed.",
-        "model.",
-        "data.train.",
-        "data.val.",
-        "data.test.",
-        "data.",
-        "optimizer.",
-        "schedule.",
-        "loss.",
-    ),
-    *("training.", "evaluation."),
-)
+# In the order of a recipe; the first that a path begins with counts.
+_SPLITS = ("data.train", "data.val", "data.test")
+_SECTIONS = ("name", "seed", "model", *_SPLITS, "data", "optimizer", "schedule", "loss", "training", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -136,7 +124,9 @@ class Draft:
         """The entries as a recipe has its sections."""
 
         def place(entry: Entry) -> int:
-            number = next((n for n, section in enumerate(_SECTIONS) if f"{entry.path}.".startswith(section)), None)
+            number = next(
+                (n for n, section in enumerate(_SECTIONS) if f"{entry.path}.".startswith(f"{section}.")), None
+            )
             return len(_SECTIONS) if number is None else number
 
         return sorted(self.entries.values(), key=place)

@@ -14,69 +14,23 @@ from typing import Any
 from kinoray.config.suggest import did_you_mean
 from kinoray.config.yaml_file import Marked
 from kinoray.errors import ConfigError
+from kinoray.mmaction2.operations import (
+    BINARY,
+    COMPARED,
+    FUNCTIONS,
+    MAX_LENGTH,
+    MISTAKES,
+    TEXT_METHODS,
+    UNARY,
+    WIDE,
+    grows,
+    shallow,
+)
 
-MAX_LENGTH = 1_000_000
-"""Of a text or a list that an expression makes."""
-_MAX_BITS = 1024
-
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-    ast.BitOr: operator.or_,
-}
-_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-    ast.Not: operator.not_,
-}
-_COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.In: lambda a, b: a in b,
-    ast.NotIn: lambda a, b: a not in b,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
-}
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "int": int,
-    "float": float,
-    "str": str,
-    "bool": bool,
-    "len": len,
-    "min": min,
-    "max": max,
-    "sum": sum,
-    "abs": abs,
-    "round": round,
-    "sorted": sorted,
-    "list": lambda items=(): list(items),
-    "tuple": lambda items=(): list(items),
-    "set": lambda items=(): list(dict.fromkeys(items)),
-    "range": lambda *bounds: _short(range(*bounds)),
-    "zip": lambda *lists: list(zip(*lists, strict=False)),
-    "enumerate": lambda items, start=0: list(enumerate(items, start)),
-    "os.path.join": lambda *parts: re.sub("/+", "/", "/".join(parts)),
-}
-"""Of plain values; what they give is plain."""
 _BASE_VALUE = re.compile(r"\{\{\s*(_base_(?:\.\w+)+)\s*\}\}")
-# Widths that would fill the memory, and places that would look into objects.
-_WIDE = re.compile(r"\d{5}")
+# Places of a text that would look into objects.
 _INSIDE = re.compile(r"\{\w*[.\[]")
 _COPIES = {"copy.copy", "copy.deepcopy"}
-_TEXT_METHODS = frozenset(
-    ("format", "join", "split", "strip", "replace", "lower", "upper", "startswith", "endswith", "removesuffix")
-)
-# What a mistake in plain values raises; without it the message would be Python's own, and name no file.
-_MISTAKES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -149,7 +103,7 @@ class Expressions:
             if isinstance(value, str | list) and len(value) > MAX_LENGTH:
                 raise ValueError(f"{len(value)} elements are too many")
             return mark(value, self.where(node))
-        except _MISTAKES as error:
+        except MISTAKES as error:
             raise self.refused(node, f"cannot be computed ({error})") from error
 
     def define(self, target: ast.expr, value: Marked) -> None:
@@ -183,12 +137,6 @@ def plain(node: Marked) -> Any:
     if isinstance(node.value, list):
         return [plain(child) for child in node.value]
     return node.value
-
-
-def _short(numbers: range) -> list[int]:
-    if len(numbers) > MAX_LENGTH:
-        raise ValueError(f"{len(numbers)} numbers are too many")
-    return list(numbers)
 
 
 def _copied(node: Marked) -> Marked:
@@ -289,32 +237,20 @@ def _mapping(reader: Expressions, node: ast.expr) -> dict[str, Marked]:
 
 
 def _binary(reader: Expressions, node: ast.BinOp) -> Marked:
-    function = _BINARY.get(type(node.op))
+    function = BINARY.get(type(node.op))
     left, right = reader.marked(node.left).value, reader.marked(node.right).value
     if function is None:
         raise reader.refused(node)
     if isinstance(node.op, ast.Mod) and isinstance(left, str):
         given = plain(Marked(right, ""))
         right = tuple(given) if isinstance(given, list) else given
-    if _grows(node.op, left, right):
+    if grows(node.op, left, right):
         raise reader.refused(node, "too large to be computed")
     return reader.compute(node, function, left, right)
 
 
-def _grows(sign: ast.operator, left: Any, right: Any) -> bool:
-    """Whether a product, a power or a text filled in may take all memory."""
-    if isinstance(sign, ast.Mod):
-        return isinstance(left, str) and bool(_WIDE.search(left))
-    if isinstance(sign, ast.Mult):
-        lengths = [len(side) for side in (left, right) if isinstance(side, str | list)]
-        return any(length * side > MAX_LENGTH for length in lengths for side in (left, right) if isinstance(side, int))
-    if isinstance(sign, ast.Pow) and isinstance(left, int) and isinstance(right, int):
-        return left.bit_length() * abs(right) > _MAX_BITS
-    return False
-
-
 def _unary(reader: Expressions, node: ast.UnaryOp) -> Marked:
-    function = _UNARY.get(type(node.op))
+    function = UNARY.get(type(node.op))
     if function is None:
         raise reader.refused(node)
     return reader.compute(node, function, reader.plain(node.operand))
@@ -334,7 +270,7 @@ def _compare(reader: Expressions, node: ast.Compare) -> Marked:
     left = reader.plain(node.left)
     for sign, part in zip(node.ops, node.comparators, strict=True):
         right = reader.plain(part)
-        if not reader.compute(node, _COMPARED[type(sign)], left, right).value:
+        if not reader.compute(node, COMPARED[type(sign)], left, right).value:
             return Marked(value=False, origin=reader.where(node))
         left = right
     return Marked(value=True, origin=reader.where(node))
@@ -358,7 +294,7 @@ def _text(reader: Expressions, node: ast.JoinedStr) -> Marked:
 
 
 def _filled(reader: Expressions, node: ast.expr, template: str, values: list[Any], named: dict[str, Any]) -> str:
-    if _WIDE.search(template) or _INSIDE.search(template):
+    if WIDE.search(template) or _INSIDE.search(template):
         raise reader.refused(node, "not filled in")
     text: str = reader.compute(node, template.format, *values, **named).value
     return text
@@ -404,15 +340,11 @@ def _call(reader: Expressions, node: ast.Call) -> Marked:
         return _dict_call(reader, node)
     if function in _COPIES and len(node.args) == 1:
         value = reader.marked(node.args[0])
-        return _copied(value) if function == "copy.deepcopy" else reader.compute(node, _shallow, value.value)
-    if function not in _FUNCTIONS:
+        return _copied(value) if function == "copy.deepcopy" else reader.compute(node, shallow, value.value)
+    if function not in FUNCTIONS:
         raise reader.refused(node)
     values, named = _arguments(reader, node)
-    return reader.compute(node, _FUNCTIONS[function], *values, **named)
-
-
-def _shallow(value: Any) -> Any:
-    return value.copy() if isinstance(value, dict | list) else value
+    return reader.compute(node, FUNCTIONS[function], *values, **named)
 
 
 def _dict_call(reader: Expressions, node: ast.Call) -> Marked:
@@ -437,7 +369,7 @@ def _arguments(reader: Expressions, node: ast.Call) -> tuple[list[Any], dict[str
 def _method(reader: Expressions, node: ast.Call, owner: Marked, name: str) -> Marked:
     """Methods that change nothing; for the others see ``read.py``."""
     if name == "copy":
-        return reader.compute(node, _shallow, owner.value)
+        return reader.compute(node, shallow, owner.value)
     values, named = _arguments(reader, node)
     if isinstance(owner.value, dict) and name in {"keys", "values", "items"} and not values:
         return reader.compute(node, lambda: list(getattr(owner.value, name)()))
@@ -446,7 +378,7 @@ def _method(reader: Expressions, node: ast.Call, owner: Marked, name: str) -> Ma
         return found if found is not None else mark(values[1] if values[1:] else None, reader.where(node))
     if isinstance(owner.value, str) and name == "format":
         return Marked(_filled(reader, node, owner.value, values, named), reader.where(node))
-    if isinstance(owner.value, str) and name in _TEXT_METHODS:
+    if isinstance(owner.value, str) and name in TEXT_METHODS:
         return reader.compute(node, getattr(owner.value, name), *values, **named)
     raise reader.refused(node)
 

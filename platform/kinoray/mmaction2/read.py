@@ -18,7 +18,8 @@ from typing import Any, TypeGuard
 from kinoray.config.layers import from_tree
 from kinoray.config.yaml_file import Marked, shown
 from kinoray.errors import ConfigError
-from kinoray.mmaction2.expressions import MAX_LENGTH, Expressions, Imported
+from kinoray.mmaction2.expressions import Expressions, Imported
+from kinoray.mmaction2.operations import MAX_LENGTH
 
 _BASE = "_base_"
 _DELETE = "_delete_"
@@ -102,7 +103,8 @@ def _filled(text: str, path: Path, name: str) -> str:
     }
 
     def from_environment(found: re.Match[str]) -> str:
-        value = os.environ.get(found[1], found[2])
+        default: str | None = found[2]
+        value = os.environ.get(found[1], default)
         if value is None:
             line = text.count("\n", 0, found.start()) + 1
             raise ConfigError(f"{name}:{line}: the environment variable {found[1]} is not set; set it")

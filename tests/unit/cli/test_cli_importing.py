@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from kinoray.cli.importing import CHECKPOINT, convert_weights, importing_parser, show_import, translated, write_recipe
 from kinoray.errors import CheckpointError, ConfigError
+from kinoray.models.kinds import MODELS
 from kinoray.recipe import Recipe
 from kinoray.recognizer import load_recognizer
 
@@ -95,6 +97,79 @@ def test_weights_of_other_classes_are_refused(arguments, tmp_path):
     with pytest.raises(CheckpointError, match="another number of classes"):
         convert_weights(recipe, str(tmp_path / "x.pth"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+class MakesFolder:
+    """A pickle that makes a folder when it is read."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def harmful(path, weights, folder):
+    torch.save({"state_dict": weights, "meta": MakesFolder(folder)}, path)
+
+
+def cut_off(path, weights, folder):
+    torch.save({"state_dict": weights}, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def of_another_network(path, weights, folder):
+    model = MODELS.validate({"kind": "x3d", "num_classes": 3}).build()
+    torch.save({"state_dict": model.state_dict()}, path)
+
+
+def of_a_larger_one(path, weights, folder):
+    model = MODELS.validate({"kind": "tsn", "backbone": "resnet34", "num_classes": 3}).build()
+    torch.save({"state_dict": model.state_dict()}, path)
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (
+            harmful,
+            r"x\.pth: not read, because it holds more than tensors and would run code, got \w+\.mkdir; save only",
+        ),
+        (cut_off, r"x\.pth: damaged or unreadable, got .*; copy or download it again"),
+        (
+            of_another_network,
+            r"x\.pth: weights do not fit TSN, got \d+ keys missing: .*; \d+ keys unexpected: .* family",
+        ),
+        (of_a_larger_one, r"x\.pth: weights do not fit TSN, got \d+ keys unexpected: backbone\.\S+, .*another family"),
+    ],
+)
+def test_weights_that_are_none_of_this_network_are_refused(arguments, tmp_path, write, told):
+    _, recipe = translated(arguments())
+    write(tmp_path / "x.pth", recipe.model.build().state_dict(), tmp_path / "made")
+    with pytest.raises(CheckpointError, match=told) as refused:
+        convert_weights(recipe, str(tmp_path / "x.pth"), tmp_path / "out")
+    assert str(refused.value).startswith(str(tmp_path / "x.pth"))
+    assert not (tmp_path / "made").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("'ResNet'", "'ResNext'", r"small\.py:4: model\.backbone\.type, got 'ResNext'; .*did you mean 'ResNeXt'"),
+        ("norm_eval", "norm_evil", r"small\.py:4: model\.backbone\.norm_evil, got False; it has no translation"),
+        (
+            "'Resize'",
+            "'Shrink'",
+            r"small\.py:\d+: test_dataloader\.dataset\.pipeline\.1: the transform 'Shrink' has no",
+        ),
+        ("'VideoDataset'", "'MyDataset'", r"small\.py:\d+: test_dataloader\.dataset: the data set 'MyDataset' has no"),
+    ],
+)
+def test_what_has_no_translation_is_named_with_its_line(arguments, tmp_path, old, new, told):
+    (tmp_path / "small.py").write_text(CONFIG.replace(old, new))
+    with pytest.raises(ConfigError, match=told):
+        translated(arguments())
 
 
 def test_no_gpus_at_all(arguments):
