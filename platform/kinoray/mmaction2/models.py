@@ -5,14 +5,14 @@ from typing import Any
 
 from kinoray.config.suggest import did_you_mean
 from kinoray.errors import ConfigError
-from kinoray.mmaction2.families import clips, frames, pyramid, skeletons, transformers
+from kinoray.mmaction2.families import clips, frames, pyramid, rgbpose, skeletons, transformers
 from kinoray.mmaction2.families.common import NO_EFFECT, Network, Translation
 from kinoray.mmaction2.part import Part
 from kinoray.mmaction2.read import Source
 
 # Keys that only configs of 0.x have, at the top.
 _OLD_KEYS = ("total_epochs", "lr_config", "optimizer_config", "checkpoint_config")
-_RECOGNIZERS = ("Recognizer2D", "Recognizer3D", "RecognizerGCN", "RecognizerAudio", "RecognizerOmni")
+_RECOGNIZERS = ("Recognizer2D", "Recognizer3D", "RecognizerGCN", "RecognizerAudio", "RecognizerOmni", "MMRecognizer3D")
 # Type of the backbone -> what translates it, with the head that goes with it where there are several.
 _FAMILIES: dict[str, Translation | dict[str, Translation]] = {
     "ResNet": {"TSNHead": frames.tsn, "TRNHead": frames.trn, "TSNAudioHead": skeletons.audio_tsn},
@@ -41,6 +41,7 @@ _FAMILIES: dict[str, Translation | dict[str, Translation]] = {
     "STGCN": skeletons.stgcn,
     "AAGCN": skeletons.agcn,
     "ResNetAudio": skeletons.audio_resnet,
+    "RGBPoseConv3D": rgbpose.rgbpose,
 }
 
 
@@ -101,17 +102,10 @@ def _demand_1x(source: Source) -> None:
 def _network(model: Part) -> Network:
     if model.type not in _RECOGNIZERS:
         raise model.error("type", f"{' or '.join(_RECOGNIZERS)}; other tasks are not translated")
-    backbone, head, mean, std = model.part("backbone"), model.part("cls_head"), (), ()
+    backbone, head = model.part("backbone"), model.part("cls_head")
     if backbone is None or head is None:
         raise ConfigError(f"{model.where()}: model: missing '{'cls_head' if backbone else 'backbone'}'")
-    preprocessor = model.part("data_preprocessor")
-    if preprocessor is not None:
-        if preprocessor.type not in {"", "ActionDataPreprocessor"}:
-            raise preprocessor.error("type", "ActionDataPreprocessor")
-        preprocessor.ignore(NO_EFFECT["data_preprocessor"])
-        preprocessor.only("to_rgb", False)
-        mean, std = tuple(preprocessor.take("mean") or ()), tuple(preprocessor.take("std") or ())
-        preprocessor.finish()
+    mean, std = _mean_and_std(model.part("data_preprocessor"))
     if (test := model.part("test_cfg")) is not None:
         test.ignore(NO_EFFECT["test_cfg"])
         test.only("feature_extraction", False)
@@ -119,6 +113,35 @@ def _network(model: Part) -> Network:
     model.only("train_cfg", None, {})
     model.only("init_cfg", None)
     return Network(model, backbone, head, mean, std)
+
+
+def _mean_and_std(preprocessor: Part | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Empty where nothing is normalized; where a preprocessor is for heatmaps, too, those of the pictures."""
+    if preprocessor is None:
+        return (), ()
+    kind = preprocessor.type
+    if kind == "MultiModalDataPreprocessor":
+        return _of_pictures(preprocessor)
+    if kind not in {"", "ActionDataPreprocessor"}:
+        raise preprocessor.error("type", "ActionDataPreprocessor")
+    preprocessor.ignore(NO_EFFECT["data_preprocessor"])
+    preprocessor.only("to_rgb", False)
+    mean, std = tuple(preprocessor.take("mean") or ()), tuple(preprocessor.take("std") or ())
+    preprocessor.finish()
+    return mean, std
+
+
+def _of_pictures(preprocessor: Part) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    both = preprocessor.part("preprocessors")
+    preprocessor.finish()
+    if both is None:
+        return (), ()
+    heatmaps = both.part("heatmap_imgs")
+    if heatmaps is not None and _mean_and_std(heatmaps)[0]:
+        raise heatmaps.error("mean", "left out, for heatmaps are floats that are taken as they are")
+    found = _mean_and_std(both.part("imgs"))
+    both.finish()
+    return found
 
 
 def _translation(network: Network) -> Translation:

@@ -89,6 +89,7 @@ MODELS = KindTable(
         "stgcnpp": "kinoray.models.stgcn:STGCNPPConfig",
         "agcn": "kinoray.models.agcn:AGCNConfig",
         "posec3d": "kinoray.models.posec3d:PoseC3DConfig",
+        "rgbpose_conv3d": "kinoray.models.rgbpose_conv3d:RGBPoseConv3DConfig",
         "audio_tsn": "kinoray.models.audio_tsn:AudioTSNConfig",
         "audio_resnet": "kinoray.models.audio_resnet:AudioResNetConfig",
     },

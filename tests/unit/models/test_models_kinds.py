@@ -68,6 +68,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "stgcnpp": {"width": 12, "num_blocks": 3, "halving": (2,)},
     "agcn": {"width": 8, "num_blocks": 3, "halving": (2,), "attention": True},
     "posec3d": {"width": 8, "num_blocks": (1, 1, 1)},
+    "rgbpose_conv3d": {"depth": 18, "width": 8, "pose_width": 4, "pose_blocks": (1, 1, 1)},
     "audio_resnet": {"width": 4},
 }
 """The settings that make a family small; a family that is small by itself needs none."""
@@ -77,6 +78,7 @@ FLOAT_VIEWS: dict[str, tuple[int, ...]] = {
     "stgcnpp": (2, 8, 17, 3),
     "agcn": (2, 8, 17, 3),
     "posec3d": (17, 8, 16, 16),
+    "rgbpose_conv3d": (16 * 3 + 4 * 17, 2, 8, 8),
     "audio_tsn": (1, 64, 40),
     "audio_resnet": (1, 16, 40),
 }
@@ -144,6 +146,7 @@ PUBLISHED: list[tuple[dict[str, Any], int]] = [
     ({"kind": "stgcnpp", "num_classes": 60}, 1_393_016),
     ({"kind": "agcn", "num_classes": 60}, 3_459_344),
     ({"kind": "posec3d", "num_classes": 60}, 2_024_860),
+    ({"kind": "rgbpose_conv3d", "num_classes": 60}, 36_147_928),
     ({"kind": "audio_tsn"}, 11_375_440),
 ]
 """Settings and the number of parameters, for 400 classes unless they say otherwise."""
