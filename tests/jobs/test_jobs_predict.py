@@ -4,10 +4,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pandas as pd
 import pytest
@@ -65,6 +69,53 @@ def test_it_goes_on_after_a_kill(checkpoint, videos, run_job, tmp_path):
     assert all(after[name] == written for name, written in before.items())
     same = ["video_id", "status", "scores", "top_labels", "num_frames"]
     assert rows_of(tmp_path / "killed")[same].to_json() == rows_of(tmp_path / "whole")[same].to_json()
+
+
+@pytest.fixture
+def hanging() -> Iterator[tuple[str, list[float]]]:
+    """A web server that sends its header a byte now and then, without end; and how long each client stood that."""
+    stood: list[float] = []
+
+    def answer(connection: socket.socket) -> None:
+        started = time.monotonic()
+        with connection, suppress(OSError):
+            while True:
+                connection.sendall(b"H")
+                time.sleep(0.05)
+        stood.append(time.monotonic() - started)
+
+    def accept(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=accept, args=(listener,), daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", stood
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("site", [(), ("--set", "site.local_cpus=3", "--set", "site.decode_threads=0")])
+def test_what_hangs_ends_in_time_wherever_it_is_decoded(checkpoint, videos, hanging, run_job, tmp_path, site):
+    server, stood = hanging
+    listed = [f"{server}/{number}.mp4" for number in range(2)] + sorted(map(str, videos.rglob("*.mp4")))[:6]
+    (tmp_path / "list.csv").write_text("\n".join(["path", *listed]))
+    limit = ("--timeout-seconds", "2")
+    done = run_job("predict.py", *words(checkpoint, "list.csv", "out"), *limit, *site)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = rows_of(tmp_path / "out").set_index("video_id")
+    assert sorted(rows.index) == sorted(listed)
+    assert rows.loc[listed[:2], "status"].tolist() == ["timeout"] * 2
+    assert (rows.loc[listed[2:], "status"] == "ok").sum() >= 4
+    assert stood
+    assert max(stood) < 2 + 2
+
+
+def test_a_place_that_was_wrong_claims_nothing(checkpoint, call_job, tmp_path):
+    done = call_job("predict.py", *words(checkpoint, tmp_path / "nowhere", "out"))
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    assert not (tmp_path / "out" / "_job.json").exists()
 
 
 def test_another_model_is_not_mixed_in(checkpoint, videos, call_job, tmp_path):

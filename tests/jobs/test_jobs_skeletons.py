@@ -12,7 +12,7 @@ from toy_skeletons import MOTIONS, write_figures  # after the path is set
 
 from kinoray.train.checkpoint import open_checkpoint
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def test_heatmaps_teach(run_job, tmp_path):

@@ -18,9 +18,9 @@ from kinoray.cluster.predict.desk import Progress
 from kinoray.cluster.predict.run import Predicted
 from kinoray.cluster.predict.worker import Assignment
 from kinoray.data.output import OutputFolder
-from kinoray.errors import ConfigError
+from kinoray.errors import ConfigError, DataError
 from kinoray.exported.model import ExportedModel
-from kinoray.predict.listing import Listing, frozen_listing
+from kinoray.predict.listing import JOB, Listing, check_place, frozen_listing
 from kinoray.predict.request import Request, absolute_place, check_same, digest_of_views, digest_of_weights, views_of
 from kinoray.predict.scoring import classifier
 from kinoray.predict.table import SCORED, Written
@@ -51,7 +51,7 @@ def predict_parser(description: str) -> ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=8, help="videos that the model scores at a time")
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32")
     parser.add_argument("--compile", action="store_true", help="torch.compile; pays on a GPU")
-    parser.add_argument("--timeout-seconds", type=float, default=60.0, help="that opening or reading a video may take")
+    parser.add_argument("--timeout-seconds", type=float, default=60.0, help="that opening and reading a video may take")
     parser.add_argument("--videos-per-shard", type=int, default=256, help="what a killed worker does again at most")
     return parser
 
@@ -100,7 +100,7 @@ class Prediction:
         """
         arguments = self.arguments
         identity = {
-            "videos": arguments.videos,
+            "videos": absolute_place(arguments.videos),
             "model_id": self.model_id,
             "recipe_digest": self.recipe_digest,
             "top": arguments.top,
@@ -134,7 +134,11 @@ class Prediction:
         Raises:
             DataError: they cannot be listed, or there are none.
         """
-        return frozen_listing(self.arguments.videos, self.output, shard_rows=self.arguments.videos_per_shard)
+        try:
+            return frozen_listing(self.arguments.videos, self.output, shard_rows=self.arguments.videos_per_shard)
+        except (ConfigError, DataError):
+            self.output.delete(JOB)  # so that a folder in which nothing is yet may be used with the right place
+            raise
 
 
 class PredictionConsole:
@@ -222,6 +226,7 @@ def figures_of(done: Predicted, site: Site, allocation: Allocation) -> dict[str,
 
 
 def _check(arguments: Namespace) -> None:
+    check_place(arguments.videos)
     for name in ("segment_seconds", "stride_seconds", "timeout_seconds", "batch_size", "videos_per_shard", "top"):
         value = getattr(arguments, name)
         if value is not None and value <= 0:

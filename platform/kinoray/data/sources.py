@@ -86,7 +86,7 @@ class ManifestSource(SourceConfig):
         if paths.null_count:
             raise DataError(f"{self.path}: column '{self.path_column}' is empty in {paths.null_count} row(s)")
         columns = {
-            "path": rooted(self.root or _parent(self.path), paths),
+            "path": rooted(self.root or parent_folder(self.path), paths),
             "label": indices_or_names(_column(table, self.label_column, self.path)),
         }
         for name in SEGMENT_COLUMNS:
@@ -244,7 +244,8 @@ def _split_uri(path: str) -> tuple[str, str]:
     return location, mark + options
 
 
-def _parent(path: str) -> str:
+def parent_folder(path: str) -> str:
+    """Where a file lies, with the options of its URI."""
     location, options = _split_uri(path)
     return location.rpartition("/")[0] + options if "://" in path else str(Path(path).parent)
 

@@ -4,21 +4,22 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
+from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import parquet
 from pyarrow.fs import FileSelector, FileType
 
 from kinoray.data.manifest import absolute, check_ids
-from kinoray.data.output import OutputFolder
-from kinoray.data.sources import TABLE_SUFFIXES, VIDEO_SUFFIXES, read_table
+from kinoray.data.output import WORK, OutputFolder
+from kinoray.data.sources import TABLE_SUFFIXES, VIDEO_SUFFIXES, parent_folder, read_table, rooted
 from kinoray.errors import ConfigError, DataError
 from kinoray.video.files import named_failures, without_passwords
 from kinoray.video.stores import file_system, local_path
@@ -29,10 +30,14 @@ LISTING_SCHEMA = pa.schema(
 """``video_id`` is unique: the place below the root that was listed, or a manifest's own. ``etag`` changes with the
 content, where a store gives one; ``bytes`` is null where it is not known."""
 
+JOB = "_job.json"
 FOLDER = "_listing"
 SUCCESS = f"{FOLDER}/_SUCCESS"
 SHARDS_PER_PART = 64
+ROWS_AT_A_TIME = 65_536
+"""Of a manifest, as Python's objects."""
 _WILD = re.compile(r"[*\[]")
+_OWN = (f"{FOLDER}/", f"{WORK}/", JOB)
 
 
 class Listed(NamedTuple):
@@ -53,12 +58,14 @@ class Listing:
         num_bytes: of those whose size is known.
         shard_rows: videos of one shard; the last has what is left.
         digest: of all rows.
+        folder: of its parts, below the output folder; its own, so that two who list at the same time do not mix.
     """
 
     num_videos: int
     num_bytes: int
     shard_rows: int
     digest: str
+    folder: str
 
     @property
     def num_shards(self) -> int:
@@ -67,11 +74,10 @@ class Listing:
     def shard(self, output: OutputFolder, number: int) -> pa.Table:
         """The rows of one shard."""
         part, group = divmod(number, SHARDS_PER_PART)
-        file = output.open(_part_name(part))
+        name = _part_name(self.folder, part)
+        file = output.open(name)
         if file is None:
-            raise DataError(
-                f"{output.path(_part_name(part))}: missing; the list of videos is damaged, use another --out"
-            )
+            raise DataError(f"{output.path(name)}: missing; the list of videos is damaged, use another --out")
         with file:
             return parquet.ParquetFile(file).read_row_group(group)
 
@@ -87,15 +93,17 @@ def frozen_listing(place: str, output: OutputFolder, *, shard_rows: int) -> List
     if known is not None:
         return Listing(**json.loads(known))
     digest, num_videos, num_bytes = hashlib.sha256(), 0, 0
-    videos = list_videos(place)
-    for part in _numbers():
+    folder = f"{FOLDER}/{uuid4().hex}"
+    own = tuple(output.path(name).partition("?")[0] for name in _OWN)
+    videos = (video for video in list_videos(place) if not video.uri.startswith(own))
+    for part in count():
         rows = list(islice(videos, shard_rows * SHARDS_PER_PART))
         if not rows:
             break
         columns = [
             pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), LISTING_SCHEMA.types, strict=True)
         ]
-        with output.writing(_part_name(part)) as file:
+        with output.writing(_part_name(folder, part)) as file:
             parquet.write_table(
                 pa.table(columns, schema=LISTING_SCHEMA), file, row_group_size=shard_rows, compression="zstd"
             )
@@ -108,7 +116,10 @@ def frozen_listing(place: str, output: OutputFolder, *, shard_rows: int) -> List
             f"{without_passwords(place)}: no videos; looked for names that end with {', '.join(VIDEO_SUFFIXES)}, "
             "a pattern such as 'folder/**/*' takes others"
         )
-    listing = Listing(num_videos, num_bytes, shard_rows, digest.hexdigest())
+    known = output.read(SUCCESS)  # another driver may have been faster
+    if known is not None:
+        return Listing(**json.loads(known))
+    listing = Listing(num_videos, num_bytes, shard_rows, digest.hexdigest(), folder)
     output.write(SUCCESS, json.dumps(asdict(listing)).encode())
     return listing
 
@@ -123,15 +134,12 @@ def list_videos(place: str) -> Iterator[Listed]:
         DataError: it cannot be listed.
         ConfigError: it holds a secret, or is of no known kind.
     """
-    if without_passwords(place) != place:
-        raise ConfigError(
-            f"--videos: holds a secret, got {without_passwords(place)}; every row would repeat it: give credentials by "
-            "the environment (AWS_ACCESS_KEY_ID, ...)"
-        )
+    check_place(place)
     location, mark, options = place.partition("?") if "://" in place else (place, "", "")
-    if location.endswith(TABLE_SUFFIXES):
+    if location.lower().endswith(TABLE_SUFFIXES):
         return _of_manifest(place)
-    root, pattern = _root_and_pattern(location)
+    root, wanted = _root_and_pattern(location)
+    pattern = None if wanted is None else _as_expression(wanted)
     if location.startswith("s3://"):
         found = _of_bucket(root, mark + options)
     elif local_path(location) is None:
@@ -141,34 +149,47 @@ def list_videos(place: str) -> Iterator[Listed]:
     return (video for video in found if _is_wanted(video.video_id, pattern))
 
 
+def check_place(place: str) -> None:
+    """Raise a ConfigError where a place to list holds a secret."""
+    if without_passwords(place) != place:
+        raise ConfigError(
+            f"--videos: holds a secret, got {without_passwords(place)}; every row would repeat it: give credentials by "
+            "the environment (AWS_ACCESS_KEY_ID, ...)"
+        )
+
+
 def _of_manifest(place: str) -> Iterator[Listed]:
     table = read_table(place, {"video_id": pa.string(), "path": pa.string()})
     if "path" not in table.column_names:
         raise DataError(f"{place}: no column 'path'; it has {', '.join(table.column_names)}")
-    paths = table["path"].cast(pa.string()).to_pylist()
-    parent = place.rpartition("/")[0]
-    rooted = [path if "://" in path or path.startswith("/") or not parent else f"{parent}/{path}" for path in paths]
-    ids = table["video_id"] if "video_id" in table.column_names else pa.chunked_array([paths], pa.string())
+    paths = table["path"].cast(pa.string())
+    if paths.null_count:
+        raise DataError(f"{place}: column 'path' is empty in {paths.null_count} row(s)")
+    ids = table["video_id"].cast(pa.string()) if "video_id" in table.column_names else paths
     check_ids(ids, place)
-    uris = absolute(pa.array(rooted, pa.string())).to_pylist()
-    return (Listed(video_id, uri, "", None) for video_id, uri in zip(ids.to_pylist(), uris, strict=True))
+    found = pa.table({"video_id": ids, "path": rooted(parent_folder(place), paths)})
+    for rows in found.to_batches(ROWS_AT_A_TIME):
+        for video_id, uri in zip(rows["video_id"].to_pylist(), absolute(rows["path"]).to_pylist(), strict=True):
+            yield Listed(video_id, uri, "", None)
 
 
 def _of_folder(root: str) -> Iterator[Listed]:
     top = Path(root).resolve()
     with named_failures(root):
         if top.is_file():
-            return iter([_local(top, top.name)])
-        entries = sorted(os.listdir(top))  # noqa: PTH208 - names alone, of perhaps a million
-    return _below(top, "", entries)
+            yield _local(top, top.name)
+        else:
+            yield from _below(top, "", (top,))
 
 
-def _below(folder: Path, prefix: str, names: Iterable[str]) -> Iterator[Listed]:
-    for name in names:
+def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[Listed]:
+    """Of a folder; ``above`` are the folders that it lies in and itself, to which a link may lead back."""
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names alone, of perhaps a million
         path = folder / name
         if path.is_dir():
-            if name != "_listing":
-                yield from _below(path, f"{prefix}{name}/", sorted(os.listdir(path)))  # noqa: PTH208 - as above
+            target = path.resolve() if path.is_symlink() else path
+            if target not in above:
+                yield from _below(path, f"{prefix}{name}/", (*above, target))
         elif path.is_file():
             yield _local(path, prefix + name)
 
@@ -199,14 +220,16 @@ def _of_bucket(root: str, options: str) -> Iterator[Listed]:
         for page in pages:
             for item in page.get("Contents", ()):
                 key, size = item["Key"], item["Size"]
-                if not key.endswith("/"):
+                # One object is a prefix too, of others whose names go on.
+                if not key.endswith("/") and (key == prefix or not prefix or prefix.endswith("/")):
                     name = key.removeprefix(prefix) or PurePosixPath(key).name
                     yield Listed(name, f"s3://{bucket}/{key}{options}", item["ETag"].strip('"'), size)
 
 
 def _of_store(root: str, options: str) -> Iterator[Listed]:
     """Objects of other stores, folder by folder."""
-    filesystem, base = file_system(root + options)
+    with named_failures(root):
+        filesystem, base = file_system(root + options)
     scheme = root.partition("://")[0]
     folders = [base.rstrip("/")]
     while folders:
@@ -234,35 +257,41 @@ def _listing_failures(root: str, *kinds: type[Exception]) -> Iterator[None]:
 def _root_and_pattern(location: str) -> tuple[str, str | None]:
     """What to list, and which of its names; None is all videos."""
     wild = _WILD.search(location)
-    if wild is None:
-        return location if "://" not in location or location.endswith(
-            VIDEO_SUFFIXES
-        ) else f"{location.rstrip('/')}/", None
-    root, _, _ = location[: wild.start()].rpartition("/")
-    return f"{root}/", location[len(root) + 1 :]
+    if wild is None or os.path.lexists(location):  # a folder may be called [2020]
+        is_whole = "://" not in location or location.lower().endswith(VIDEO_SUFFIXES)
+        return location if is_whole else f"{location.rstrip('/')}/", None
+    start = location.rfind("/", 0, wild.start()) + 1
+    return location[:start], location[start:]
 
 
-def _is_wanted(name: str, pattern: str | None) -> bool:
-    if pattern is None:
-        return name.lower().endswith(VIDEO_SUFFIXES)
-    return re.fullmatch(_as_expression(pattern), name) is not None
+def _is_wanted(name: str, pattern: re.Pattern[str] | None) -> bool:
+    return name.lower().endswith(VIDEO_SUFFIXES) if pattern is None else pattern.fullmatch(name) is not None
 
 
-def _as_expression(pattern: str) -> str:
-    """``**/`` stands for any folders, ``*`` and ``?`` for what is within a name, ``[abc]`` for one of some letters."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
+def _as_expression(pattern: str) -> re.Pattern[str]:
+    """``**/`` stands for any folders, ``*`` and ``?`` for what is within a name, ``[abc]`` for one of some letters.
+
+    Raises:
+        ConfigError: it makes no sense.
+    """
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(
-        known.get(part) or (part if part.startswith("[") and part.endswith("]") else re.escape(part)) for part in parts
-    )
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^\]]+\])", pattern)
+    text = "".join(known.get(part) or (_letters(part) if part.startswith("[") else re.escape(part)) for part in parts)
+    try:
+        return re.compile(text, re.DOTALL)
+    except re.error as error:
+        raise ConfigError(f"--videos: pattern, got '{pattern}' ({error}); letters read like [abc] or [a-z]") from error
 
 
-def _part_name(number: int) -> str:
-    return f"{FOLDER}/part-{number:06d}.parquet"
+def _letters(part: str) -> str:
+    """``[abc]``, ``[a-z]``, ``[!abc]``; a bracket that none closes stands for itself."""
+    if not part.endswith("]"):
+        return re.escape(part)
+    inner = part[1:-1]
+    is_other = inner.startswith("!")
+    letters = re.sub(r"[\\^\[&~|]", r"\\\g<0>", inner.removeprefix("!"))
+    return f"(?!/)[{'^' * is_other}{letters}]"
 
 
-def _numbers() -> Iterator[int]:
-    number = 0
-    while True:
-        yield number
-        number += 1
+def _part_name(folder: str, number: int) -> str:
+    return f"{folder}/part-{number:06d}.parquet"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -11,32 +11,9 @@ from kinoray.data.rows import MANIFEST_SCHEMA, VideoFacts
 from kinoray.errors import ResourceError
 from kinoray.predict.scoring import Scorer
 from kinoray.predict.table import Outcome, status_of
+from kinoray.predict.tally import Tally
 from kinoray.train.batch import Batch
 from kinoray.video.files import without_passwords
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What a batch, or several, took.
-
-    Attributes:
-        decode_seconds: CPU time of threads that read.
-        model_seconds: wall time in the model.
-        video_seconds: length of the videos.
-    """
-
-    num_videos: int = 0
-    decode_seconds: float = 0.0
-    model_seconds: float = 0.0
-    video_seconds: float = 0.0
-
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
-            self.num_videos + other.num_videos,
-            self.decode_seconds + other.decode_seconds,
-            self.model_seconds + other.model_seconds,
-            self.video_seconds + other.video_seconds,
-        )
 
 
 def plan_of(listing: pa.Table) -> pa.Table:
@@ -63,8 +40,8 @@ def outcomes(
         rows = []
         for index, (video_id, error, text) in enumerate(zip(batch.video_ids, batch.errors, batch.facts, strict=True)):
             facts: VideoFacts = json.loads(text)
-            check_available(error, facts.get("reason", ""))
             listed = known[video_id]
+            check_available(error, facts.get("reason", ""), listed["uri"])
             row = Outcome(
                 video_id=video_id,
                 uri=without_passwords(listed["uri"]),
@@ -84,9 +61,12 @@ def outcomes(
         yield rows, Tally(num_videos, batch.decode_seconds, scored.seconds, seconds)
 
 
-def check_available(error: str, reason: str) -> None:
-    """Raise a ResourceError where the store does not give a video now: that is no property of the video."""
-    if reason == "unavailable":
+def check_available(error: str, reason: str, uri: str) -> None:
+    """Raise a ResourceError where the store does not give a video now: that is no property of the video.
+
+    A web server is no store: a list may name thousands, some of which will never answer again.
+    """
+    if reason == "unavailable" and not uri.startswith(("http://", "https://")):
         problem = ResourceError(f"{error}; run the same command again when the store answers")
         problem.at_work = True
         raise problem

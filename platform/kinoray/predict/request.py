@@ -15,13 +15,12 @@ from torch import nn
 from kinoray.data.output import OutputFolder
 from kinoray.data.views import EvalView
 from kinoray.errors import ConfigError
+from kinoray.predict.listing import JOB
 from kinoray.predict.scoring import Precision
 from kinoray.predict.windows import Window
 from kinoray.recognizer import VideoRecognizer, load_recognizer
 from kinoray.video.limits import Limits
 from kinoray.video.open import Backend
-
-JOB = "_job.json"
 
 
 @dataclass(frozen=True)

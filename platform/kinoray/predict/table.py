@@ -20,6 +20,7 @@ SCORED = frozenset({"ok", "partial"})
 
 _OF_REASON: dict[str, Status] = {
     "missing": "missing",
+    "unavailable": "missing",
     "denied": "denied",
     "slow": "timeout",
     "no_video": "unsupported",
@@ -91,9 +92,7 @@ class Written:
 
     def table(self, rows: Sequence["Outcome"]) -> pa.Table:
         """Rows as a table whose metadata counts them by status."""
-        table = pa.Table.from_pylist([self._row(row) for row in rows], schema=self.schema())
-        counts = Counter(row.status for row in rows)
-        return table.replace_schema_metadata({COUNTS_KEY: json.dumps(counts)})
+        return joined([pa.Table.from_pylist([self._row(row) for row in rows], schema=self.schema())])
 
     def _row(self, row: "Outcome") -> dict[str, Any]:
         best = [] if row.scores is None else ranked(row.scores[None])[0, ::-1][: self.top_k].tolist()
@@ -158,6 +157,13 @@ def status_of(facts: VideoFacts, error: str) -> Status:
     if error:
         return _OF_REASON.get(facts.get("reason", ""), "corrupt")
     return "partial" if facts.get("num_filled") else "ok"
+
+
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Rows of several tables as one whose metadata counts them by status."""
+    table = pa.concat_tables([table.replace_schema_metadata() for table in tables])
+    counts = Counter(table["status"].to_pylist())
+    return table.replace_schema_metadata({COUNTS_KEY: json.dumps(counts)})
 
 
 def counts_of(schema: pa.Schema) -> dict[str, int]:

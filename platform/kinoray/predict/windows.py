@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +16,18 @@ from numpy.typing import NDArray
 
 from kinoray.data.reading import facts_of
 from kinoray.data.rows import VideoFacts
-from kinoray.data.views import EvalView, segment_frames
+from kinoray.data.views import TIME_TOLERANCE_SECONDS, EvalView, Views, segment_frames
 from kinoray.errors import DataError, DecodeError
-from kinoray.predict.reading import Tally, check_available
+from kinoray.predict.reading import check_available
 from kinoray.predict.scoring import Scorer
 from kinoray.predict.table import SCORED, Outcome, status_of
+from kinoray.predict.tally import Tally
 from kinoray.train.batch import clip_on
 from kinoray.video.files import without_passwords
 from kinoray.video.video import Video
+
+MAX_WINDOWS = 1_000_000
+"""Of one video: damaged times may say that it lasts for centuries."""
 
 
 class Window(NamedTuple):
@@ -39,7 +44,7 @@ class Window(NamedTuple):
     def spans(self, duration_seconds: float) -> Iterator[tuple[float, float]]:
         """Start and end of each, as long as they start within the video; at least one."""
         index = 0
-        while index == 0 or index * self.stride_seconds < duration_seconds:
+        while index == 0 or index * self.stride_seconds < duration_seconds - TIME_TOLERANCE_SECONDS:
             start = index * self.stride_seconds
             yield start, min(start + self.seconds, max(duration_seconds, start))
             index += 1
@@ -59,11 +64,16 @@ class VideoAccess(NamedTuple):
 
 @dataclass(frozen=True)
 class _Piece:
-    """Windows of one video that were read: rows, and of those that could be read clip and colour."""
+    """Windows of one video that were read: rows, and of those that could be read clip and colour.
+
+    ``video_seconds`` is how much of the video they are, without what the next window has again.
+    """
 
     rows: list[Outcome]
     clips: list[tuple[NDArray[np.uint8], int]] = field(default_factory=list)
     decode_seconds: float = 0.0
+    video_seconds: float = 0.0
+    is_last: bool = False
 
 
 def window_outcomes(
@@ -109,34 +119,62 @@ def _pieces(
     listed: dict[str, Any], view: EvalView, window: Window, access: VideoAccess, batch_size: int
 ) -> Iterator[_Piece]:
     """One video's windows, read as they are asked for."""
+    started = time.thread_time()
     video_id, uri = listed["video_id"], listed["uri"]
     row = Outcome(video_id, without_passwords(uri), listed["etag"], listed["bytes"], "corrupt", "", VideoFacts())
     try:
         with access.guard(video_id):
             video = access.open(listed)
     except DataError as problem:
-        yield _Piece([_failed(row, problem)])
+        yield _Piece([_failed(row, problem)], decode_seconds=time.thread_time() - started, is_last=True)
         return
+
+    def read(start: float, end: float) -> tuple[Views, int]:
+        with access.guard(video_id):
+            views = view.read(video, segment_frames(video, start, end))
+        return views, getattr(video, "num_filled", 0)
+
     with video:
         row = replace(row, facts=facts_of(video))
-        spans = list(window.spans(video.duration_seconds))
-        for start in range(0, len(spans), batch_size):
-            with access.guard(video_id):
-                piece = _read(video, row, view, spans[start : start + batch_size])
-            yield piece
+        # Frames divided by frames per second would be off by as much as the file's word for the latter is.
+        duration_seconds = float(video.pts_seconds[-1]) + 1 / video.fps
+        if duration_seconds > MAX_WINDOWS * window.stride_seconds:
+            lasts = DecodeError(f"{row.uri}: its times say that it lasts {duration_seconds:g} seconds", "damaged")
+            yield _Piece([_failed(row, lasts)], is_last=True)
+            return
+        spans = window.spans(duration_seconds)
+        opening_seconds, is_slow = time.thread_time() - started, False
+        some = list(islice(spans, batch_size))
+        while some:
+            following = list(islice(spans, batch_size))
+            piece = _read(read, row, some, is_slow=is_slow)
+            is_slow = piece.rows[-1].status == "timeout"
+            yield replace(
+                piece,
+                decode_seconds=piece.decode_seconds + opening_seconds,
+                video_seconds=(following[0][0] if following else duration_seconds) - some[0][0],
+                is_last=not following,
+            )
+            some, opening_seconds = following, 0.0
 
 
-def _read(video: Video, row: Outcome, view: EvalView, spans: list[tuple[float, float]]) -> _Piece:
+def _read(
+    read: Callable[[float, float], tuple[Views, int]], row: Outcome, spans: list[tuple[float, float]], *, is_slow: bool
+) -> _Piece:
+    """Some windows; none that follows one which took too long, as that would take as long each time."""
     started = time.thread_time()
     rows, clips = [], []
     for start, end in spans:
         row = replace(row, start_seconds=start, end_seconds=end)
         try:
-            views = view.read(video, segment_frames(video, start, end))
+            if is_slow:
+                raise DecodeError(f"{row.uri}: not read, because a window before it took too long", "slow")
+            views, num_filled = read(start, end)
         except DataError as problem:
             rows.append(_failed(row, problem))
+            is_slow = rows[-1].status == "timeout"
             continue
-        facts = VideoFacts(**{**row.facts, "num_filled": getattr(video, "num_filled", 0)})
+        facts = VideoFacts(**{**row.facts, "num_filled": num_filled})
         rows.append(replace(row, facts=facts, status=status_of(facts, "")))
         clips.append((views.clip, views.colour))
     return _Piece(rows, clips, time.thread_time() - started)
@@ -149,7 +187,7 @@ def _failed(row: Outcome, problem: DataError) -> Outcome:
         ResourceError: the store does not give it now.
     """
     reason = problem.reason if isinstance(problem, DecodeError) else "damaged"
-    check_available(str(problem), reason)
+    check_available(str(problem), reason, row.uri)
     facts = VideoFacts(**{**row.facts, "reason": reason})
     return replace(row, facts=facts, error=str(problem), status=status_of(facts, str(problem)))
 
@@ -159,7 +197,7 @@ def _scored(piece: _Piece, scorer: Scorer, num_clips: int) -> tuple[list[Outcome
     decode_ms = piece.decode_seconds * 1000 / num_windows
     rows = [replace(row, decode_ms=decode_ms) for row in piece.rows]
     if not piece.clips:
-        return rows, Tally(num_windows, piece.decode_seconds)
+        return rows, Tally(int(piece.is_last), piece.decode_seconds, 0.0, piece.video_seconds)
     scored = scorer(torch.cat([clip_on(clip, colour, scorer.device) for clip, colour in piece.clips]))
     results = iter(range(len(piece.clips)))
     for place, row in enumerate(rows):
@@ -172,5 +210,4 @@ def _scored(piece: _Piece, scorer: Scorer, num_clips: int) -> tuple[list[Outcome
                 num_clips=num_clips,
                 model_ms=scored.seconds * 1000 / len(piece.clips),
             )
-    seconds = sum((row.end_seconds or 0.0) - (row.start_seconds or 0.0) for row in rows)
-    return rows, Tally(num_windows, piece.decode_seconds, scored.seconds, seconds)
+    return rows, Tally(int(piece.is_last), piece.decode_seconds, scored.seconds, piece.video_seconds)

@@ -14,8 +14,7 @@ from pyarrow import parquet
 
 from kinoray.data.output import OutputFolder
 from kinoray.errors import DataError
-from kinoray.predict.listing import SUCCESS
-from kinoray.predict.request import JOB
+from kinoray.predict.listing import JOB, SUCCESS
 from kinoray.predict.table import SCORED
 from kinoray.review.cases import Case, Shortlist
 from kinoray.review.labels import UNKNOWN, Labels

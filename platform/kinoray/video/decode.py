@@ -62,7 +62,7 @@ class VideoReader(FrameReader):
         name = name or (without_passwords(source) if isinstance(source, str) else "video in memory")
         super().__init__(name, max_missing, limits)
         if isinstance(source, str):
-            source = open_video_file(source, ranged=index is not None)
+            source = open_video_file(source, ranged=index is not None, max_seconds=limits.seconds)
         elif isinstance(source, bytes):
             source = BytesIO(source)
         self._file = VideoFile(source, self.name, limits, self._deadline)

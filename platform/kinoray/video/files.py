@@ -25,7 +25,7 @@ _WEB = ("http://", "https://")
 _SCHEMES = "s3://, gs://, abfs://, hdfs://, http(s)://, file:// or a path"
 
 
-def open_video_file(path: str, *, ranged: bool = False) -> str | BinaryIO:
+def open_video_file(path: str, *, ranged: bool = False, max_seconds: float = 600.0) -> str | BinaryIO:
     """Make a path or URI ready for reading.
 
     A local path (or ``file://``) is checked and stays a path, so that FFmpeg reads only what it needs; an object in
@@ -35,17 +35,21 @@ def open_video_file(path: str, *, ranged: bool = False) -> str | BinaryIO:
     Args:
         path: or URI.
         ranged: whether little of the file will be read, as with a packet index: pieces pay from smaller files on.
+        max_seconds: that a web server may take to send it, or a piece of it.
 
     Raises:
-        DecodeError: reason ``missing``, ``denied``, ``empty``, ``unavailable`` or ``unreadable``; so may reading what
-            was opened.
+        DecodeError: reason ``missing``, ``denied``, ``empty``, ``unavailable``, ``slow`` or ``unreadable``; so may
+            reading what was opened.
     """
     with named_failures(path):
         local = local_path(path)
         if local is not None:
             return _check_local(local)
         whole_bytes = RANGED_WHOLE_BYTES if ranged else WHOLE_BYTES
-        stored = open_web(path, whole_bytes) if path.startswith(_WEB) else open_stored(path, whole_bytes)
+        if path.startswith(_WEB):
+            stored = open_web(path, whole_bytes, without_passwords(path), max_seconds)
+        else:
+            stored = open_stored(path, whole_bytes)
     if stored.num_bytes == 0:
         raise _empty(path)
     if stored.content is not None:

@@ -34,6 +34,11 @@ class Deadline:
         """Allow the whole time from now on."""
         self._end = monotonic() + self._seconds
 
+    @property
+    def seconds_left(self) -> float:
+        """Below 0 where the time is over."""
+        return self._end - monotonic()
+
     def check(self) -> None:
         """Raise a DecodeError, reason ``slow``, where the time is over."""
         if monotonic() > self._end:

@@ -78,7 +78,9 @@ def open_video(
             return open_folder(source)
         try:
             file = (
-                read_shard_video(source) if is_shard_path(source) else open_video_file(source, ranged=index is not None)
+                read_shard_video(source)
+                if is_shard_path(source)
+                else open_video_file(source, ranged=index is not None, max_seconds=limits.seconds)
             )
         except DecodeError as error:
             # A store knows no folders, only names that begin alike: asking first would cost each video a request.

@@ -1,6 +1,8 @@
+import contextlib
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -221,16 +223,39 @@ def test_what_passes_is_tried_again(server, scheme):
     assert open_video_file(uri).read() == b"content"
 
 
-@pytest.mark.parametrize("limit", [{"_MAX_BODY_BYTES": 9_999}, {"_MAX_BODY_SECONDS": -1.0}])
-def test_answers_come_to_an_end(server, monkeypatch, limit):
+def test_answers_come_to_an_end(server, monkeypatch):
     server.files, server.is_ranged = {"/v.mp4": bytes(10_000)}, False
     assert len(open_video_file(f"{server.url}/v.mp4").read()) == 10_000
-    for name, value in limit.items():
-        monkeypatch.setattr(web, name, value)
     server.requests.clear()
+    monkeypatch.setattr(web, "_MAX_BODY_BYTES", 9_999)
     with pytest.raises(DecodeError, match="in one answer"):
         open_video_file(f"{server.url}/v.mp4")
     assert len(server.requests) == 1
+
+
+def _answer(listener, beginning):
+    """Accept a request, answer a beginning, then a byte now and then until nobody listens any more."""
+    connection, _ = listener.accept()
+    with connection, contextlib.suppress(OSError):
+        connection.recv(4096)
+        connection.sendall(beginning)
+        while beginning:
+            connection.sendall(b"x")
+            time.sleep(0.05)
+        connection.recv(1)
+
+
+@pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
+def test_web_servers_that_hang_or_trickle_are_slow(beginning):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=_answer, args=(listener, beginning), daemon=True)
+        thread.start()
+        started = time.monotonic()
+        with pytest.raises(DecodeError, match=r"v\.mp4: not read within 0\.3 seconds") as caught:
+            open_video_file(f"http://127.0.0.1:{listener.getsockname()[1]}/v.mp4", max_seconds=0.3)
+        assert caught.value.reason == "slow"
+        assert time.monotonic() - started < 2.3
+        thread.join(5)
 
 
 def test_web_failures(server):

@@ -6,11 +6,13 @@ such deaths is not read again: its row says so. One death alone convicts nobody:
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kinoray.predict.reading import Tally
+import numpy as np
+
+from kinoray.predict.tally import Tally
 
 Verdict = Literal["crashed", "slow"]
 """Why a video is not read again: its reader died, or did not come back."""
@@ -26,13 +28,11 @@ class Task:
 
     Attributes:
         attempt: counted from 1.
-        verdicts: video -> why it is not to be read.
         is_careful: read one video at a time, and tell of each before.
     """
 
     shard: int
     attempt: int
-    verdicts: dict[str, Verdict]
     is_careful: bool
 
 
@@ -43,6 +43,7 @@ class _Shard:
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     suspicions: Counter[str] = field(default_factory=Counter)
     reading: str = ""
+    is_explained: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Progress:
         counts: rows by status, of shards written by this run.
         tally: of this run, shards under way included.
         num_deaths: of workers.
+        num_verdicts: videos that are not read again.
         num_attempts: of shards, beyond the first.
     """
 
@@ -61,6 +63,7 @@ class Progress:
     counts: dict[str, int]
     tally: Tally
     num_deaths: int
+    num_verdicts: int
     num_attempts: int
 
 
@@ -72,16 +75,17 @@ class Desk:
         written: shards that an earlier run wrote.
     """
 
-    def __init__(self, num_shards: int, written: Iterable[int]) -> None:
-        done = set(written)
-        self._num_shards, self._num_written = num_shards, len(done)
-        self._fresh = iter([number for number in range(num_shards) if number not in done])
+    def __init__(self, num_shards: int, written: Sequence[int]) -> None:
+        is_fresh = np.ones(num_shards, np.bool_)
+        is_fresh[list(written)] = False
+        self._num_shards, self._num_written = num_shards, int(num_shards - is_fresh.sum())
+        self._fresh = map(int, np.flatnonzero(is_fresh))
         self._again: deque[int] = deque()
         self._shards: dict[int, _Shard] = {}
         self._held: dict[str, list[int]] = {}
         self._counts: Counter[str] = Counter()
         self._tally = Tally()
-        self._num_deaths = self._num_again = 0
+        self._num_deaths = self._num_verdicts = self._num_again = 0
 
     def take(self, worker: str) -> Task | None:
         """The next shard for a worker; None: there is none now, but one may come back from a worker that dies."""
@@ -91,7 +95,7 @@ class Desk:
         shard = self._shards.setdefault(number, _Shard())
         shard.attempts += 1
         self._held.setdefault(worker, []).append(number)
-        return Task(number, shard.attempts, dict(shard.verdicts), shard.deaths > 0)
+        return Task(number, shard.attempts, shard.deaths > 0)
 
     def note(self, tally: Tally) -> None:
         """Work that was done on shards under way."""
@@ -116,27 +120,49 @@ class Desk:
         """A video is not to be read again."""
         known = self._shards[shard]
         known.verdicts[video_id] = verdict
-        known.deaths = known.deaths - 1  # the one that follows has its reason
+        known.is_explained = True
+        self._num_verdicts += 1
+
+    def verdicts(self, shard: int) -> dict[str, Verdict]:
+        """Video -> why it is not to be read."""
+        return dict(self._shards[shard].verdicts) if shard in self._shards else {}
 
     def lost(self, worker: str) -> int | None:
         """A worker died: its shards are done again. Gives the number of one whose workers die again and again."""
         self._num_deaths += 1
-        hopeless = None
-        for number in self._held.pop(worker, []):
-            shard = self._shards[number]
-            shard.deaths += 1
-            if shard.reading:
-                shard.suspicions[shard.reading] += 1
-                if shard.suspicions[shard.reading] >= DEATHS_TO_CONVICT:
-                    shard.verdicts[shard.reading] = "crashed"
-                    shard.deaths = 1
-                shard.reading = ""
-            if shard.deaths > MAX_DEATHS:
-                hopeless = number
-            self._num_again += 1
-            self._again.append(number)
-        return hopeless
+        hopeless = [number for number in self._held.pop(worker, []) if self._is_hopeless_again(number)]
+        return hopeless[0] if hopeless else None
+
+    def failed(self, worker: str, shard: int) -> bool:
+        """Processes that decoded a shard died, again and again, not the worker: it is done again, as after a death.
+
+        Gives whether that is of no use.
+        """
+        self._held[worker].remove(shard)
+        return self._is_hopeless_again(shard)
+
+    def _is_hopeless_again(self, number: int) -> bool:
+        shard = self._shards[number]
+        shard.deaths += not shard.is_explained
+        shard.is_explained = False
+        if shard.reading:
+            shard.suspicions[shard.reading] += 1
+            if shard.suspicions[shard.reading] >= DEATHS_TO_CONVICT:
+                shard.verdicts[shard.reading] = "crashed"
+                shard.deaths = 1
+                self._num_verdicts += 1
+            shard.reading = ""
+        self._num_again += 1
+        self._again.append(number)
+        return shard.deaths > MAX_DEATHS
 
     def progress(self) -> Progress:
         """How far the run is."""
-        return Progress(self._num_written, dict(self._counts), self._tally, self._num_deaths, self._num_again)
+        return Progress(
+            self._num_written,
+            dict(self._counts),
+            self._tally,
+            self._num_deaths,
+            self._num_verdicts,
+            self._num_again,
+        )

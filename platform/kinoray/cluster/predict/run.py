@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pyarrow as pa
 import ray
 from pyarrow import parquet
 from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from kinoray.cluster.predict.desk import Desk, Progress
 from kinoray.cluster.predict.worker import Assignment, Predictor, shard_name
@@ -26,6 +28,8 @@ from kinoray.site import Allocation, Capacity, Site, allocate
 
 SUCCESS, MANIFEST = "_SUCCESS", "_manifest.parquet"
 NUM_READERS = 16
+SHARDS_AT_A_TIME = 4096
+"""That are counted at the end, or held in memory for it."""
 POLL_SECONDS = 0.5
 LOOK_SECONDS = 5.0
 """Between looks at what the cluster has now."""
@@ -85,8 +89,11 @@ def predict(assignment: Assignment, site: Site, listener: Listener) -> Predicted
     """
     started = time.monotonic()
     listing = assignment.listing
-    # In the driver's own process there would be nothing to answer while it waits.
-    desk = ray.remote(num_cpus=0)(Desk).remote(listing.num_shards, written_shards(assignment.output))
+    # In the driver's own process there would be nothing to answer while it waits; on another node it could be lost.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote(
+        listing.num_shards, written_shards(assignment.output)
+    )
     crew = _Crew(ray.put(assignment), desk, site)
     try:
         while (progress := _progress(desk)).num_shards < listing.num_shards:
@@ -96,7 +103,7 @@ def predict(assignment: Assignment, site: Site, listener: Listener) -> Predicted
         listener(progress)
     finally:
         crew.dismiss()
-    counts, num_rows = conclude(assignment.output, listing)
+    counts, num_rows = conclude(assignment.output, listing, of_windows=assignment.request.window is not None)
     return Predicted(counts, num_rows, listing.num_videos, progress, time.monotonic() - started)
 
 
@@ -111,14 +118,18 @@ class _Crew:
     def __init__(self, assignment: ray.ObjectRef, desk: Any, site: Site) -> None:
         self._assignment, self._desk, self._site = assignment, desk, site
         self._running: dict[ray.ObjectRef, tuple[str, Any]] = {}
-        self._num_started = self._num_dead_at_start = 0
+        self._num_started = self._num_dead_at_start = self._num_verdicts = 0
         self._looked = -LOOK_SECONDS
 
     def look_around(self) -> None:
         """Start workers for what the cluster has now."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
-            self._allocation = share_out(self._site, capacity_of(self._site))
+            try:
+                self._allocation = share_out(self._site, capacity_of(self._site))
+            except ResourceError:  # nodes are gone that may come back
+                if not self._num_started:
+                    raise
         while len(self._running) < self._allocation.num_workers:
             self._start(self._allocation)
 
@@ -160,7 +171,9 @@ class _Crew:
         """
         hopeless = ray.get(self._desk.lost.remote(name))
         progress = _progress(self._desk)
-        self._num_dead_at_start = 0 if progress.tally.num_videos else self._num_dead_at_start + 1
+        is_explained = progress.num_verdicts > self._num_verdicts
+        self._num_verdicts = progress.num_verdicts
+        self._num_dead_at_start = 0 if progress.tally.num_videos or is_explained else self._num_dead_at_start + 1
         if hopeless is None and self._num_dead_at_start < MAX_DEATHS_AT_START:
             return
         what = "workers die before they score anything" if hopeless is None else f"shard {hopeless} kills its workers"
@@ -170,34 +183,63 @@ class _Crew:
         raise problem
 
 
-def conclude(output: OutputFolder, listing: Listing) -> tuple[dict[str, int], int]:
+def conclude(output: OutputFolder, listing: Listing, *, of_windows: bool) -> tuple[dict[str, int], int]:
     """Count what is written, and say that it is all.
+
+    Args:
+        output: holds all shards.
+        listing: of the videos.
+        of_windows: whether a video may have several rows.
 
     Returns:
         Rows by status, and how many there are.
 
     Raises:
-        ResourceError: shards are missing.
+        ResourceError: shards are missing or damaged, or their rows are not those of the listing.
     """
 
     def look(number: int) -> dict[str, Any]:
-        name = shard_name(number)
-        file = output.open(name)
-        if file is None:
-            raise ResourceError(f"{output.path(name)}: missing; run the same command again")
-        with file:
-            footer = parquet.read_metadata(file)
-        return {"shard": name, "num_rows": footer.num_rows, **counts_of(footer.schema.to_arrow_schema())}
+        found = _counted(output, shard_name(number))
+        due = min(listing.shard_rows, listing.num_videos - number * listing.shard_rows)
+        if found["num_rows"] < due or (found["num_rows"] > due and not of_windows):
+            raise ResourceError(
+                f"{output.path(found['shard'])}: rows, got {found['num_rows']}; the list of videos has {due}: delete "
+                "it and run the same command again"
+            )
+        return found
 
-    with ThreadPoolExecutor(NUM_READERS) as pool:
-        rows = list(pool.map(look, range(listing.num_shards)))
-    counts: dict[str, int] = {status: sum(row.get(status, 0) for row in rows) for status in STATUSES}
-    num_rows = sum(row["num_rows"] for row in rows)
-    assert num_rows == sum(counts.values())
+    counts: Counter[str] = Counter()
+    num_rows = 0
     types = [("shard", pa.string()), ("num_rows", pa.int64()), *((status, pa.int64()) for status in STATUSES)]
-    with output.writing(MANIFEST) as file:
-        parquet.write_table(pa.Table.from_pylist(rows, schema=pa.schema(types)), file)
+    schema = pa.schema(types)
+    with (
+        output.writing(MANIFEST) as file,
+        parquet.ParquetWriter(file, schema) as writer,
+        ThreadPoolExecutor(NUM_READERS) as pool,
+    ):
+        for start in range(0, listing.num_shards, SHARDS_AT_A_TIME):
+            rows = list(pool.map(look, range(start, min(start + SHARDS_AT_A_TIME, listing.num_shards))))
+            for row in rows:
+                counts.update({status: row.get(status, 0) for status in STATUSES})
+                num_rows += row["num_rows"]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    assert num_rows == counts.total()
     summary = {"num_videos": listing.num_videos, "num_rows": num_rows, "num_shards": listing.num_shards}
     output.write(SUCCESS, json.dumps({**summary, "counts": counts}, indent=2).encode())
     output.clear_work()
-    return counts, num_rows
+    return dict(counts), num_rows
+
+
+def _counted(output: OutputFolder, name: str) -> dict[str, Any]:
+    """What the footer of a shard says."""
+    file = output.open(name)
+    if file is None:
+        raise ResourceError(f"{output.path(name)}: missing; run the same command again")
+    try:
+        with file:
+            footer = parquet.read_metadata(file)
+    except pa.ArrowInvalid as error:
+        raise ResourceError(
+            f"{output.path(name)}: damaged ({error}); delete it and run the same command again"
+        ) from error
+    return {"shard": name, "num_rows": footer.num_rows, **counts_of(footer.schema.to_arrow_schema())}

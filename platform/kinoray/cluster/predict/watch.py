@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from kinoray.cluster.predict.desk import Verdict
 from kinoray.data.reading import ClipReader
 from kinoray.data.rows import PlanRow, ReadRow, VideoFacts
 from kinoray.data.views import View
-from kinoray.errors import DecodeError
+from kinoray.errors import DecodeError, KinorayError
 from kinoray.video.open import open_video
 from kinoray.video.video import Video
 
 GRACE_SECONDS = 1.0
 """After its time, for a reader to end by itself as nearly all do; then its process ends."""
+DESK_SECONDS = 10.0
+"""For the desk to hear of it; a desk that is gone must not keep what hangs alive."""
 WAITS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between tries, times 0.5 to 1.5; file systems have tried a few times before."""
 UNAVAILABLE = "unavailable"
@@ -42,7 +45,6 @@ class WatchedReader:
         reader: does the reading.
         shard: whose videos these are.
         desk: is told of videos that hang; where it is careful, of every video.
-        verdicts: video -> why it is not to be read.
         is_careful: tell of every video before it is read.
         seconds: that one video may take.
     """
@@ -50,9 +52,12 @@ class WatchedReader:
     reader: ClipReader
     shard: int
     desk: Any
-    verdicts: Mapping[str, Verdict]
     is_careful: bool
     seconds: float
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was asked of the desk: another process, perhaps after this one's death, asks again."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def view(self) -> View:
@@ -89,9 +94,9 @@ class WatchedReader:
         """What is around every reading of a video.
 
         Raises:
-            DecodeError: the video is not to be read.
+            DecodeError: the video is not to be read, or cannot be, for whatever reason.
         """
-        verdict = self.verdicts.get(video_id)
+        verdict = self._verdicts.get(video_id)
         if verdict is not None:
             raise DecodeError(f"{video_id}: {_WORDS[verdict]}", _REASONS[verdict])
         if self.is_careful:
@@ -101,18 +106,31 @@ class WatchedReader:
         timer.start()
         try:
             yield
+        except KinorayError:
+            raise
+        except MemoryError as error:
+            raise DecodeError(f"{video_id}: there is not enough memory for it", "memory") from error
+        except Exception as error:  # whatever a file brings about is its row, and not the end of the job
+            raise DecodeError(f"{video_id}: cannot be read ({type(error).__name__}: {error})", "damaged") from error
         finally:
             timer.cancel()
             if self.is_careful:
                 ray.get(self.desk.reading.remote(self.shard, ""))
+
+    @cached_property
+    def _verdicts(self) -> Mapping[str, Verdict]:
+        known: Mapping[str, Verdict] = ray.get(self.desk.verdicts.remote(self.shard))
+        return known
 
     def _open(self, uri: str) -> Video:
         return open_video(uri, limits=self.reader.limits, backend=self.reader.reader)
 
     def _end(self, video_id: str) -> None:
         """End this process: what it hangs in cannot be interrupted. The desk knows which video it was."""
-        ray.get(self.desk.convict.remote(self.shard, video_id, "slow"))
-        os._exit(1)
+        try:
+            ray.get(self.desk.convict.remote(self.shard, video_id, "slow"), timeout=DESK_SECONDS)
+        finally:
+            os._exit(1)
 
 
 def wait(seconds: float) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 import torch
 from pyarrow import parquet
+from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
 from kinoray.cluster.ingest import Stream, decoded
 from kinoray.cluster.predict.desk import Task
@@ -21,11 +23,13 @@ from kinoray.predict.listing import Listing
 from kinoray.predict.reading import outcomes, plan_of
 from kinoray.predict.request import Request
 from kinoray.predict.scoring import Scorer
-from kinoray.predict.table import Outcome, Written, counts_of
+from kinoray.predict.table import Outcome, Written, counts_of, joined
 from kinoray.predict.windows import VideoAccess, window_outcomes
 from kinoray.train.world import World
 
 IDLE_SECONDS = 0.2
+ROWS_AT_A_TIME = 1024
+"""As Python's objects; the rest of a shard's rows, which may be many windows, wait as a table."""
 _Started: TypeAlias = tuple[Task, pa.Table, Stream | None] | None
 
 
@@ -89,8 +93,12 @@ class Predictor:
                 continue
             task, listing, stream = started
             following: list[_Started] = []
-            rows = self._score(task, listing, stream, lambda: following.append(self._start_next()))  # noqa: B023 - used at once
-            self._write(task, rows)
+            try:
+                table = self._score(task, listing, stream, lambda: following.append(self._start_next()))  # noqa: B023 - used at once
+            except ResourceError as error:
+                self._again_or_raise(task, error)
+            else:
+                self._write(task, table)
             started = following[0] if following else self._start_next()
 
     def _start_next(self) -> _Started:
@@ -110,6 +118,13 @@ class Predictor:
             stream.start()
         return task, listing, stream
 
+    def _again_or_raise(self, task: Task, error: ResourceError) -> None:
+        """Give a shard back where what decoded it died: another attempt finds out which video is to blame."""
+        if not isinstance(error.__cause__, WorkerCrashedError | OutOfMemoryError):
+            raise error
+        if ray.get(self._desk.failed.remote(self._name, task.shard)):
+            raise error
+
     def _was_written(self, shard: int) -> bool:
         """Whether the worker that died wrote a shard, and told nobody any more; the desk is told now."""
         file = self._assignment.output.open(shard_name(shard))
@@ -119,7 +134,7 @@ class Predictor:
             ray.get(self._desk.wrote.remote(self._name, shard, counts_of(parquet.read_schema(file))))
         return True
 
-    def _score(self, task: Task, listing: pa.Table, stream: Stream | None, then: Callable[[], None]) -> list[Outcome]:
+    def _score(self, task: Task, listing: pa.Table, stream: Stream | None, then: Callable[[], None]) -> pa.Table:
         request = self._assignment.request
         if stream is not None:
             scored = outcomes(listing, stream.batches(then=then), self._scorer, num_clips=request.num_clips)
@@ -136,14 +151,19 @@ class Predictor:
                 num_clips=request.num_clips,
                 num_threads=1 if task.is_careful else max(1, self._budget.threads),
             )
-        rows: list[Outcome] = []
+        written, rows = self._assignment.written, list[Outcome]()
+        tables: list[pa.Table] = []
         for some, tally in scored:
             rows += [replace(row, attempt=task.attempt) for row in some]
             self._desk.note.remote(tally)
-        return rows
+            if len(rows) >= ROWS_AT_A_TIME:
+                tables.append(written.table(rows))
+                rows.clear()
+        table = joined([*tables, written.table(rows)])
+        assert set(pc.unique(table["video_id"]).to_pylist()) == set(listing["video_id"].to_pylist())
+        return table
 
-    def _write(self, task: Task, rows: list[Outcome]) -> None:
-        table = self._assignment.written.table(rows)
+    def _write(self, task: Task, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()
         parquet.write_table(table, sink, compression="zstd")
         self._write_file(shard_name(task.shard), sink.getvalue().to_pybytes())
@@ -160,6 +180,4 @@ class Predictor:
     def _reader(self, task: Task) -> WatchedReader:
         request = self._assignment.request
         reader = ClipReader(request.view, limits=request.limits, reader=request.backend, with_facts=True)
-        return WatchedReader(
-            reader, task.shard, self._desk, task.verdicts, task.is_careful, seconds=request.limits.seconds
-        )
+        return WatchedReader(reader, task.shard, self._desk, task.is_careful, seconds=request.limits.seconds)

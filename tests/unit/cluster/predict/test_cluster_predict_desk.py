@@ -1,7 +1,7 @@
 """Shards are given out once, again after deaths, and videos are blamed only with evidence."""
 
 from kinoray.cluster.predict.desk import DEATHS_TO_CONVICT, MAX_DEATHS, Desk
-from kinoray.predict.reading import Tally
+from kinoray.predict.tally import Tally
 
 
 def test_every_shard_is_given_out_once():
@@ -35,23 +35,26 @@ def test_one_death_convicts_nobody_and_two_do():
     desk.take("w0")
     desk.lost("w0")  # not careful yet: nobody knows what was read
     for number in range(1, DEATHS_TO_CONVICT + 1):
-        task = desk.take(f"w{number}")
-        assert task.verdicts == {}
+        desk.take(f"w{number}")
+        assert desk.verdicts(0) == {}
         desk.reading(0, "good")
         desk.reading(0, "")
         desk.reading(0, "bad")
         desk.lost(f"w{number}")
-    assert desk.take("last").verdicts == {"bad": "crashed"}
+    assert desk.take("last").is_careful
+    assert desk.verdicts(0) == {"bad": "crashed"}
 
 
 def test_a_video_that_hung_is_not_read_again():
     desk = Desk(1, [])
     desk.take("a")
     desk.convict(0, "slow.mp4", "slow")
+    desk.convict(0, "also.mp4", "slow")  # of the same process
     assert desk.lost("a") is None
-    task = desk.take("b")
-    assert task.verdicts == {"slow.mp4": "slow"}
-    assert not task.is_careful
+    assert not desk.take("b").is_careful
+    assert desk.verdicts(0) == {"slow.mp4": "slow", "also.mp4": "slow"}
+    assert desk.lost("b") is None
+    assert desk.take("c").is_careful
 
 
 def test_a_shard_whose_workers_always_die_is_named():
@@ -61,6 +64,18 @@ def test_a_shard_whose_workers_always_die_is_named():
         desk.take(str(number))
         found.append(desk.lost(str(number)))
     assert found == [None] * MAX_DEATHS + [0]
+
+
+def test_a_shard_whose_decoding_processes_died_is_done_again_with_care():
+    desk = Desk(2, [])
+    desk.take("a")
+    desk.take("a")
+    assert not desk.failed("a", 0)
+    again = desk.take("a")
+    assert (again.shard, again.attempt, again.is_careful) == (0, 2, True)
+    desk.wrote("a", 0, {"ok": 1})
+    desk.wrote("a", 1, {"ok": 1})
+    assert desk.is_done()
 
 
 def test_work_adds_up():
