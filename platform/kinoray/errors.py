@@ -57,9 +57,21 @@ class ResourceError(KinorayError):
 
 
 class DivergenceError(KinorayError):
-    """The loss is no longer a number."""
+    """The loss is no longer a number.
+
+    Attributes:
+        step: optimizer steps done before the one that has no loss.
+        videos: ids of its global batch; the first worker alone knows them.
+    """
 
     at_work = True
+
+    def __init__(self, message: str, step: int = 0, videos: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.step, self.videos = step, videos
+
+    def __reduce__(self) -> tuple[type["DivergenceError"], tuple[str, int, tuple[str, ...]]]:
+        return type(self), (str(self), self.step, self.videos)
 
 
 class UserCodeError(KinorayError):

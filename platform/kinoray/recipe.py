@@ -75,6 +75,10 @@ class TrainingConfig(Config):
     is left out where K differs. ``#sha256=...`` after a file is checked."""
     keep_best: int = Field(1, gt=0)
     """Checkpoints kept besides the last one, by ``evaluation.monitor``."""
+    checkpoint_every_steps: int | None = Field(None, gt=0)
+    """Checkpoints within an epoch, besides the one at its end: no more than these steps are lost with a process."""
+    on_divergence: Literal["stop", "roll_back"] = "stop"
+    """What to do where a loss is no number: end, or go on from the last checkpoint without that batch."""
     log_every_steps: int = Field(10, gt=0)
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from rich.text import Text
 from kinoray.data.config import Dataset
 from kinoray.recipe import Recipe
 from kinoray.train.checkpoint import Checkpoint
-from kinoray.train.events import EpochDone, Event, Finished, Started, StepsDone
+from kinoray.train.events import Diverged, EpochDone, Event, Finished, Started, StepsDone
 
 LOG_WIDTH = 1_000
 PLAIN_LINE_SECONDS = 30
@@ -88,6 +88,8 @@ class TrainingConsole:
                 self._on_steps(event)
             case EpochDone():
                 self._on_epoch(event)
+            case Diverged():
+                self._on_divergence(event)
             case Finished():
                 self.probe = event.probe
                 self._on_finish(event)
@@ -132,7 +134,9 @@ class TrainingConsole:
 
     def _on_start(self, event: Started) -> None:
         self.started = event
-        begin = f"resumed at epoch {event.first_epoch + 1}" if event.first_epoch else ""
+        in_epoch = event.first_step - event.first_epoch * event.steps_per_epoch
+        begin = f"resumed at epoch {event.first_epoch + 1}" if event.first_step else ""
+        begin += f", step {in_epoch + 1} of it" if in_epoch > 0 else ""
         if event.first_epoch >= event.num_epochs:
             begin = "all of them done before"
         self.console.print(
@@ -141,12 +145,12 @@ class TrainingConsole:
             f"started after {duration(time.monotonic() - self._begin)}",
             markup=False,
         )
-        if event.weights:
-            self.console.print(Text(event.weights.splitlines()[0]))
+        for note in (*event.weights.splitlines()[:1], *event.notes):
+            self.console.print(Text(note))
         self._progress.reset(self._task, total=event.num_epochs * event.steps_per_epoch)
         self._progress.update(
             self._task,
-            completed=event.first_epoch * event.steps_per_epoch,
+            completed=event.first_step,
             epoch=event.first_epoch + 1,
             figures="decoding the first batch",
         )
@@ -176,6 +180,12 @@ class TrainingConsole:
         self._last_line = time.monotonic()
         self._show_bad(event)
         self._advise(event)
+
+    def _on_divergence(self, event: Diverged) -> None:
+        named = ", ".join(name for name, _ in event.videos[:NUM_BAD_SHOWN])
+        more = f" and {len(event.videos) - NUM_BAD_SHOWN} more" if len(event.videos) > NUM_BAD_SHOWN else ""
+        end = "going back to the last checkpoint, on without this batch" if event.rolled_back else "its batch"
+        self.console.print(Text.assemble(("  diverged: ", "yellow"), f"{event.what}; {end}: {named}{more}"))
 
     def _on_finish(self, event: Finished) -> None:
         if event.stopped:

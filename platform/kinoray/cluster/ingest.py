@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from kinoray.cluster.remote import DecodeBudget, decoded_remotely
 from kinoray.data.config import Dataset
-from kinoray.data.plan import epoch_plan, evaluation_plan, evaluation_share, num_steps, training_share
+from kinoray.data.plan import (
+    epoch_plan,
+    evaluation_plan,
+    evaluation_share,
+    num_steps,
+    part_of_batch,
+    training_share,
+)
 from kinoray.data.reading import ClipReader, RowReader
 from kinoray.recipe import Recipe
 from kinoray.train.batch import Batch
@@ -46,11 +53,12 @@ class RayFeed:
         self._recipe, self._world, self._budget = recipe, world, budget
         self._next: tuple[tuple[str, int], Stream] | None = None
 
-    def train(self, epoch: int) -> Iterator[Batch]:
+    def train(self, epoch: int, *, done: int = 0) -> Iterator[Batch]:
         is_due = self._recipe.evaluation.is_due(epoch, self._recipe.training.epochs)
         is_measured = is_due and self._recipe.training.precise_batch_norm is not None
         following = ("first", epoch) if is_measured else self._after_training(epoch, is_due=is_due)
-        return self._taken(("train", epoch)).batches(then=lambda: self._start(following))
+        stream = self._train_stream(epoch, done=done) if done else self._taken(("train", epoch))
+        return stream.batches(then=lambda: self._start(following))
 
     def first_batches(self, epoch: int) -> Iterator[Batch]:
         following = self._after_training(epoch, is_due=True)
@@ -63,7 +71,9 @@ class RayFeed:
         what, epoch = key
         if what == "val":
             return self._val_stream()
-        return self._train_stream(epoch, self._recipe.training.precise_batch_norm if what == "first" else None)
+        return self._train_stream(
+            epoch, num_batches=self._recipe.training.precise_batch_norm if what == "first" else None
+        )
 
     def _after_training(self, epoch: int, *, is_due: bool) -> tuple[str, int]:
         return ("val", epoch) if self.dataset.val is not None and is_due else ("train", epoch + 1)
@@ -78,12 +88,12 @@ class RayFeed:
         ahead, self._next = self._next, None
         return ahead[1] if ahead is not None and ahead[0] == key else self._opened(key)
 
-    def _train_stream(self, epoch: int, num_batches: int | None) -> "Stream":
-        """So many batches of an epoch, None is all."""
-        split = self._recipe.data.train
+    def _train_stream(self, epoch: int, *, num_batches: int | None = None, done: int = 0) -> "Stream":
+        """So many batches of an epoch, None is all that are not done."""
+        split, rank, size = self._recipe.data.train, self._world.rank, self._world.size
         plan = epoch_plan(self.dataset.train.table, seed=self._recipe.seed, epoch=epoch)
-        share = training_share(plan, batch_size=split.batch_size, rank=self._world.rank, world_size=self._world.size)
-        batch_size = split.batch_size // self._world.size
+        share = training_share(plan, batch_size=split.batch_size, rank=rank, world_size=size, done=done)
+        batch_size = len(part_of_batch(split.batch_size, rank=rank, world_size=size))
         rows = share if num_batches is None else share.slice(0, num_batches * batch_size)
         reader = ClipReader(split, self.dataset.flip_labels, reader=self._recipe.data.reader)
         return decoded(rows, reader, batch_size, self._budget, self._world)

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from kinoray.train.events import EpochDone, Event, Finished, Listener
+from kinoray.train.events import Diverged, EpochDone, Event, Finished, Listener
 
 POLL_SECONDS = 0.25
 logger = logging.getLogger(__name__)
@@ -31,11 +31,11 @@ class Mailbox:
 
 
 def sender(mailbox: Any) -> Listener:
-    """A listener for workers. It waits only for what must not be lost when the worker ends: epochs and the end."""
+    """A listener for workers. It waits only for what must not be lost when the worker ends."""
 
     def send(event: Event) -> None:
         posted = mailbox.put.remote(event)
-        if isinstance(event, EpochDone | Finished):
+        if isinstance(event, EpochDone | Diverged | Finished):
             ray.get(posted)
 
     return send

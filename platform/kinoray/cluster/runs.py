@@ -7,12 +7,10 @@ from datetime import datetime
 from kinoray.errors import CheckpointError
 from kinoray.recipe import Recipe
 from kinoray.site import Site
-from kinoray.train.checkpoint import newest_of_run, read_summary
-from kinoray.train.fetching import folders_with
+from kinoray.train.checkpoint import INDEX, newest_of_run, read_summary
+from kinoray.train.fetching import folders, folders_with
 
 NUM_RUNS_SHOWN = 5
-SNAPSHOT = "checkpoint_manager_snapshot.json"
-"""Ray Train keeps it in the folder of every run that has a checkpoint."""
 
 
 def new_run_name(recipe: Recipe) -> str:
@@ -34,5 +32,5 @@ def recipe_of_run(site: Site, run_name: str, overrides: Sequence[str]) -> Recipe
 
 
 def _known_runs(storage: str) -> str:
-    names = [place.rpartition("/")[2] for place in folders_with(storage, SNAPSHOT)]
+    names = [place.rpartition("/")[2] for place in folders(storage) if folders_with(place, INDEX)]
     return f"runs there: {', '.join(names[-NUM_RUNS_SHOWN:])}" if names else "it holds no run"

@@ -7,7 +7,6 @@ from typing import Any
 
 import ray
 from ray.train import (
-    CheckpointConfig,
     FailureConfig,
     LoggingConfig,
     RunConfig,
@@ -25,7 +24,6 @@ from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
 from kinoray.data.plan import check_batch_size, num_steps
 from kinoray.errors import KinorayError
-from kinoray.metrics import SMALLER_IS_BETTER
 from kinoray.models.pretrained import is_weights_file
 from kinoray.recipe import Recipe
 from kinoray.site import Allocation, Site
@@ -91,30 +89,26 @@ def train(
     Raises:
         KinorayError: what a worker raised.
     """
-    storage = site.storage_path()
-    run_config = RunConfig(
-        name=run_name,
-        storage_path=storage,
-        checkpoint_config=CheckpointConfig(
-            num_to_keep=recipe.training.keep_best,
-            checkpoint_score_attribute=recipe.evaluation.monitor,
-            checkpoint_score_order="min" if recipe.evaluation.monitor in SMALLER_IS_BETTER else "max",
-        ),
-        failure_config=FailureConfig(max_failures=site.max_failures),
-        logging_config=LoggingConfig(log_level="ERROR"),
-        callbacks=[StopAtOwnErrors()],
-    )
-    with delivering(listeners) as mailbox:
+    run_folder = f"{site.storage_path()}/{run_name}"
+    if "://" not in run_folder:
+        Path(run_folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="kinoray-training-") as folder, delivering(listeners) as mailbox:
         task = TrainingTask(
             recipe=with_absolute_weights(recipe),
             dataset=dataset.absolute(),
             budget=DecodeBudget.of(allocation),
             num_threads=allocation.threads_per_worker,
-            run_folder=f"{storage}/{run_name}",
+            run_folder=run_folder,
             mailbox=mailbox,
         )
+        run_config = RunConfig(
+            storage_path=folder,  # Ray Train's own notes; checkpoints are ours
+            failure_config=FailureConfig(max_failures=site.max_failures),
+            logging_config=LoggingConfig(log_level="ERROR"),
+            callbacks=[StopAtOwnErrors()],
+        )
         _run(train_worker, task, allocation, run_config)
-    return best_of_run(f"{storage}/{run_name}")
+    return best_of_run(run_folder)
 
 
 def evaluate(

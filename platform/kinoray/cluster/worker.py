@@ -2,7 +2,6 @@
 
 import logging
 import socket
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from pyarrow.fs import LocalFileSystem
 
 from kinoray.cluster.ingest import RayFeed, evaluation_stream
 from kinoray.cluster.mailbox import sender
@@ -21,15 +19,12 @@ from kinoray.cluster.remote import DecodeBudget
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
 from kinoray.errors import ResourceError
-from kinoray.metrics import merit
 from kinoray.recipe import Recipe
 from kinoray.train.evaluate import predict, temporal_probe
 from kinoray.train.loop import fit
 from kinoray.train.predictions import Predictions, gather_predictions
+from kinoray.train.store import RunStore
 from kinoray.train.world import World
-
-UNMEASURED_MERIT = -1e30
-"""Of an epoch without an evaluation: Ray Train wants a number to rank it by."""
 
 
 @dataclass(frozen=True)
@@ -71,38 +66,15 @@ class EvaluationOutcome:
     seconds: float
 
 
-class RayStore:
-    """Checkpoints by way of Ray Train, which uploads them, keeps the best and finds the newest after a failure."""
-
-    def __init__(self, run_folder: str, monitor: str) -> None:
-        self.run_folder, self.monitor = run_folder, monitor
-        self._fetched: tempfile.TemporaryDirectory[str] | None = None
-
-    def save(self, checkpoint: Path | None, *, name: str, metrics: Mapping[str, float]) -> str:
-        reported = {self.monitor: merit(self.monitor, UNMEASURED_MERIT), **metrics}
-        folder = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint is not None else None
-        ray.train.report(reported, checkpoint=folder, checkpoint_dir_name=name)
-        return f"{self.run_folder}/{name}"
-
-    def latest(self) -> Path | None:
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return None
-        if isinstance(checkpoint.filesystem, LocalFileSystem):
-            return Path(checkpoint.path)
-        self._fetched = tempfile.TemporaryDirectory(prefix="kinoray-resume-")
-        return Path(checkpoint.to_directory(self._fetched.name))
-
-
 def train_worker(config: Mapping[str, TrainingTask]) -> None:
     """One worker of a training run."""
     task = config["task"]
     check_storage(task.run_folder)
-    world = enter_world(task.num_threads)
-    feed = RayFeed(task.recipe, task.dataset, world, task.budget)
-    store = RayStore(task.run_folder, task.recipe.evaluation.monitor)
+    recipe, world = task.recipe, enter_world(task.num_threads)
+    feed = RayFeed(recipe, task.dataset, world, task.budget)
+    store = RunStore(task.run_folder, monitor=recipe.evaluation.monitor, keep_best=recipe.training.keep_best)
     emit = sender(task.mailbox) if world.is_first else _ignore
-    fit(task.recipe, feed, store, world, emit)
+    fit(recipe, feed, store, world, emit)
 
 
 def evaluate_worker(config: Mapping[str, EvaluationTask]) -> EvaluationOutcome | None:

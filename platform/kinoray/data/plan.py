@@ -50,13 +50,25 @@ def num_steps(num_videos: int, batch_size: int) -> int:
     return num_videos // batch_size
 
 
-def training_share(plan: pa.Table, *, batch_size: int, rank: int, world_size: int) -> pa.Table:
-    """What one of ``world_size`` workers reads: its slice of every global batch, in order."""
-    check_batch_size(batch_size, world_size)
-    steps = np.arange(num_steps(plan.num_rows, batch_size))
-    per_rank = batch_size // world_size
-    rows = steps[:, None] * batch_size + rank * per_rank + np.arange(per_rank)
+def training_share(plan: pa.Table, *, batch_size: int, rank: int, world_size: int, done: int = 0) -> pa.Table:
+    """What one of ``world_size`` workers reads: its slice of every global batch, in order.
+
+    Args:
+        plan: of an epoch.
+        batch_size: videos of a global batch.
+        rank: of the worker.
+        world_size: number of workers.
+        done: videos at the plan's beginning that are not read again.
+    """
+    starts = np.arange(done, plan.num_rows - batch_size + 1, batch_size)
+    part = part_of_batch(batch_size, rank=rank, world_size=world_size)
+    rows = starts[:, None] + np.arange(part.start, part.stop)
     return plan.take(pa.array(rows.ravel()))
+
+
+def part_of_batch(batch_size: int, *, rank: int, world_size: int) -> range:
+    """The places of a global batch that a worker gets: as many as the others, give or take one."""
+    return range(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
 
 
 def evaluation_share(plan: pa.Table, *, batch_size: int, rank: int, world_size: int) -> pa.Table:

@@ -28,8 +28,19 @@ from kinoray.tracking.outbox import Outbox, cut, first_line, log_params, logger,
 from kinoray.tracking.pictures import png_bytes
 from kinoray.tracking.store import checked_uri, connect, open_experiment, public_uri, quiet, refusals_named, run_link
 from kinoray.tracking.strips import batch_picture
-from kinoray.tracking.summary import Best, Point, bad_videos_table, describe_run, read_bad_videos
-from kinoray.train.events import BadVideo, BatchSeen, EpochDone, Event, Finished, Mistake, Started, StepsDone
+from kinoray.tracking.summary import Best, Point, bad_videos_table, describe_run, read_bad_videos, videos_table
+from kinoray.train.events import (
+    BadVideo,
+    BatchSeen,
+    Diverged,
+    EpochDone,
+    Event,
+    Finished,
+    Mistake,
+    Recalled,
+    Started,
+    StepsDone,
+)
 
 Scalar: TypeAlias = str | int | float | bool | None
 Status: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
@@ -176,6 +187,11 @@ class RunTracker:
                 self._add("train", _step_metrics(event), event.step)
             case EpochDone():
                 self._note_epoch(event)
+            case Recalled():
+                for told in event.events:  # of which only what did not arrive is new here
+                    self.keep(told)
+            case Diverged():
+                self._outbox.put_file(f"diverged_step_{event.step + 1}.csv", videos_table(event.videos).encode())
             case Finished():
                 self._add("probe", event.probe, self._last_step())
                 # Always told, so that what an earlier process said of this run does not stay.

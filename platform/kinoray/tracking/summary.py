@@ -58,6 +58,13 @@ def bad_videos_table(videos: Iterable[tuple[str, int, BadVideo]]) -> str:
     return text.getvalue()
 
 
+def videos_table(videos: Iterable[tuple[str, str]]) -> str:
+    """CSV of (id, path) with a header."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("video_id", "path"), *videos])
+    return text.getvalue()
+
+
 def read_bad_videos(table: str) -> list[tuple[str, int, BadVideo]]:
     """The inverse of ``bad_videos_table``."""
     rows = csv.DictReader(io.StringIO(table))

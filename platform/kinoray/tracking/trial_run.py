@@ -16,7 +16,7 @@ from kinoray.tracking.run import RunTracker, Status
 from kinoray.tracking.store import connect, quiet, refusals_named
 from kinoray.tracking.summary import Point
 from kinoray.tracking.training import RUN_NAME_TAG
-from kinoray.train.events import BatchSeen, EpochDone, Event, Finished
+from kinoray.train.events import BatchSeen, EpochDone, Event, Finished, Recalled
 
 STATUS_TAG = "trial_status"
 STATUS: Mapping[str, Status] = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
@@ -62,7 +62,8 @@ class TrialRun:
     def add(self, event: Event) -> None:
         """Take up an event; steps are sent in one go, with their epoch or after a while."""
         # What ended the trial is known better than by the event: a pruned one finishes, too.
-        if isinstance(event, BatchSeen) or (isinstance(event, Finished) and self._ending is not None):
+        # And a checkpoint may hold the history of another trial, from which it was taken over.
+        if isinstance(event, BatchSeen | Recalled) or (isinstance(event, Finished) and self._ending is not None):
             return
         if isinstance(event, EpochDone) and event.evaluation is not None:
             event = replace(event, evaluation=replace(event.evaluation, confusion=None, mistakes=()))

@@ -13,10 +13,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
 from textwrap import shorten
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -45,8 +46,9 @@ class Progress:
     """How far training has come.
 
     Attributes:
-        epoch: the last epoch that is done, counted from 0.
+        epoch: the last epoch that is done, counted from 0; -1 before the first is.
         step: optimizer steps done.
+        videos: of the next epoch's plan that are done too; 0 between epochs.
         best: the best value of the monitored metric so far; None before the first evaluation.
         best_epoch: the epoch it was reached in.
         callbacks: what the recipe's callbacks remember, plain values that JSON gives back.
@@ -54,6 +56,7 @@ class Progress:
 
     epoch: int
     step: int
+    videos: int = 0
     best: float | None = None
     best_epoch: int | None = None
     callbacks: Mapping[str, Any] = field(default_factory=dict)
@@ -78,7 +81,11 @@ class Checkpoint:
             return load_file(path)
 
     def training_state(self) -> dict[str, Any]:
-        """What ``write_checkpoint`` got as the training state."""
+        """What ``write_checkpoint`` got as the training state; read once."""
+        return self._training_state
+
+    @cached_property
+    def _training_state(self) -> dict[str, Any]:
         with _damage_named(self.folder / TRAINING_STATE) as path:
             state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         return state
@@ -152,9 +159,7 @@ def write_checkpoint(
         metrics: of this epoch's evaluation.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # Copied even from the CPU: safetensors refuses two names for one memory, as tied weights have.
-    saved = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()}
-    save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(_each_its_own(weights), folder / "model.safetensors", metadata={"format": "pt"})
     torch.save(dict(training_state), folder / TRAINING_STATE)
     (folder / "recipe.yaml").write_text(recipe.yaml(), encoding="utf-8")
     (folder / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
@@ -167,6 +172,19 @@ def write_checkpoint(
         "files": files,
     }
     (folder / INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
+
+
+def _each_its_own(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights on the CPU, none in another's memory: safetensors refuses two names for one, as tied weights have."""
+    saved: dict[str, Tensor] = {}
+    used: set[int] = set()
+    for name, tensor in weights.items():
+        own = tensor.detach().cpu().contiguous()
+        if own.untyped_storage().data_ptr() in used:
+            own = own.clone()
+        used.add(own.untyped_storage().data_ptr())
+        saved[name] = own
+    return saved
 
 
 def open_checkpoint(folder: str | Path, *, verify: bool = True) -> Checkpoint:
@@ -222,58 +240,6 @@ def check_weights(place: str, setting: str) -> None:
         )
 
 
-class Store(Protocol):
-    """Where checkpoints go. Called by every worker at the end of every epoch, in step."""
-
-    def save(self, checkpoint: Path | None, *, name: str, metrics: Mapping[str, float]) -> str:
-        """Store a folder that ``write_checkpoint`` filled (None on all workers but the first); returns its place."""
-        ...
-
-    def latest(self) -> Path | None:
-        """The newest checkpoint to resume from, as a local folder; None for a fresh run."""
-        ...
-
-
-class FolderStore:
-    """Checkpoints of a single worker in a local folder: the last one and the best ones.
-
-    Args:
-        folder: made if missing.
-        monitor: the metric that ranks them.
-        keep_best: how many to keep besides the last.
-    """
-
-    def __init__(self, folder: Path, *, monitor: str, keep_best: int) -> None:
-        self.folder, self.monitor, self.keep_best = folder, monitor, keep_best
-
-    def save(self, checkpoint: Path | None, *, name: str, metrics: Mapping[str, float]) -> str:
-        """Copy aside, then rename: a checkpoint is either whole or not there.
-
-        What a killed process left aside is replaced when the resumed run comes to the same epoch.
-        """
-        if checkpoint is None:
-            raise CheckpointError(f"{self.folder}: a folder store serves a single worker")
-        del metrics
-        target = self.folder / name
-        aside = self.folder / f".{name}"
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(checkpoint, aside)
-        shutil.rmtree(target, ignore_errors=True)
-        aside.rename(target)
-        for loser in self._ranked()[self.keep_best :]:
-            if loser != target:
-                shutil.rmtree(loser)
-        return str(target)
-
-    def latest(self) -> Path | None:
-        newest = newest_of_run(str(self.folder))
-        return None if newest is None else Path(newest)
-
-    def _ranked(self) -> list[Path]:
-        found = [Path(place) for place in whole_checkpoints(str(self.folder))]
-        return sorted(found, key=lambda path: rank_key(_read_index(path)[0], self.monitor), reverse=True)
-
-
 def rank_key(checkpoint: Checkpoint, monitor: str) -> tuple[float, int]:
     """Larger is better: the merit of the monitored metric, then the later epoch."""
     measured = checkpoint.metrics.get(monitor)
@@ -282,7 +248,16 @@ def rank_key(checkpoint: Checkpoint, monitor: str) -> tuple[float, int]:
 
 def newest_of_run(run: str) -> str | None:
     """The place of a run's newest whole checkpoint; None where it has none."""
-    return max(whole_checkpoints(run), key=lambda place: read_summary(place).progress.epoch, default=None)
+    return next(iter(newest_first(run)), None)
+
+
+def newest_first(run: str) -> list[str]:
+    """A run's whole checkpoints, those that are furthest in training first."""
+    places = {}
+    for place in whole_checkpoints(run):
+        with suppress(CheckpointError):  # of one whose index is damaged nobody can say how far it is
+            places[place] = read_summary(place).progress
+    return sorted(places, key=lambda place: (places[place].epoch, places[place].videos), reverse=True)
 
 
 def best_of_run(run: str) -> str:

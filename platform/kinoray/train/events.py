@@ -40,6 +40,10 @@ class Started:
     """Of the groups of parameters, ascending, each once: a group's learning rate is so many times that of the run."""
     weights: str = ""
     """What became of the weights that a fresh run started from: the counts in the first line, below it every name."""
+    first_step: int = 0
+    """Optimizer steps done before; in the middle of an epoch where it resumes there."""
+    notes: tuple[str, ...] = ()
+    """What is worth a line each, such as a checkpoint that was damaged."""
 
 
 @dataclass(frozen=True)
@@ -135,5 +139,27 @@ class Finished:
     """Why a callback ended training before the recipe's last epoch; empty where none did."""
 
 
-Event: TypeAlias = Started | BatchSeen | StepsDone | EpochDone | Finished
+@dataclass(frozen=True)
+class Recalled:
+    """What a run that goes on had told up to its checkpoint; perhaps not to everyone who listens now."""
+
+    events: tuple[StepsDone | EpochDone, ...]
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """A step whose loss or gradient is no number."""
+
+    epoch: int
+    step: int
+    """Optimizer steps done before it."""
+    what: str
+    """E.g. ``the loss is nan``."""
+    videos: tuple[tuple[str, str], ...]
+    """Of its global batch: id and path."""
+    rolled_back: bool
+    """Whether training goes on from the last checkpoint, without this batch; else it ends."""
+
+
+Event: TypeAlias = Started | Recalled | BatchSeen | StepsDone | EpochDone | Diverged | Finished
 Listener: TypeAlias = Callable[[Event], None]

@@ -21,7 +21,7 @@ def local_folder(place: str, files: tuple[str, ...]) -> Path:
         return Path(place)
     target = Path(tempfile.mkdtemp(prefix="kinoray-fetched-"))
     atexit.register(shutil.rmtree, target, ignore_errors=True)
-    filesystem, folder = _filesystem(place)
+    filesystem, folder = filesystem_of(place)
     for name in files:
         try:
             with filesystem.open_input_stream(f"{folder}/{name}") as source, (target / name).open("wb") as copy:
@@ -31,33 +31,38 @@ def local_folder(place: str, files: tuple[str, ...]) -> Path:
     return target
 
 
-def folders_with(place: str, file: str) -> list[str]:
-    """The folders in a folder that hold a file of this name, as paths or URIs, by name; hidden ones are left out."""
-    filesystem, root = _filesystem(place)
+def folders(place: str) -> list[str]:
+    """The folders in a folder, as paths or URIs, by name; hidden ones are left out."""
+    filesystem, root = filesystem_of(place)
     entries = filesystem.get_file_info(FileSelector(root, allow_not_found=True))
     names = sorted(info.base_name for info in entries if info.type == FileType.Directory)
-    holding = [
-        name
-        for name in names
-        if not name.startswith(".") and filesystem.get_file_info(f"{root}/{name}/{file}").type == FileType.File
-    ]
-    return [f"{place}/{name}" for name in holding]
+    return [f"{place}/{name}" for name in names if not name.startswith(".")]
+
+
+def folders_with(place: str, file: str) -> list[str]:
+    """Those of ``folders`` that hold a file of this name."""
+    return [folder for folder in folders(place) if has_file(folder, file)]
 
 
 def file_sizes(place: str) -> dict[str, int]:
     """File name -> bytes of what a folder holds."""
-    filesystem, root = _filesystem(place)
+    filesystem, root = filesystem_of(place)
     entries = filesystem.get_file_info(FileSelector(root, allow_not_found=True))
     return {info.base_name: info.size for info in entries if info.type == FileType.File}
 
 
 def has_file(place: str, file: str) -> bool:
     """Whether a folder holds a file of this name."""
-    filesystem, root = _filesystem(place)
+    filesystem, root = filesystem_of(place)
     return bool(filesystem.get_file_info(f"{root}/{file}").type == FileType.File)
 
 
-def _filesystem(place: str) -> tuple[FileSystem, str]:
+def filesystem_of(place: str) -> tuple[FileSystem, str]:
+    """The file system of a path or URI, and the path in it.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     try:
         filesystem, root = FileSystem.from_uri(place if "://" in place else str(Path(place).resolve()))
     except (OSError, ValueError, pa.ArrowException) as error:

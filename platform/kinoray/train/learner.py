@@ -19,7 +19,7 @@ from kinoray.models.base import Recognizer
 from kinoray.models.weights import warm_start
 from kinoray.recipe import Recipe, TrainingConfig
 from kinoray.train.batch import Batch
-from kinoray.train.checkpoint import Checkpoint, Progress, Store, open_checkpoint, read_weights
+from kinoray.train.checkpoint import Checkpoint, read_weights
 from kinoray.train.sharding import gathered, shard_state, unsharded, whole
 from kinoray.train.sheet import Sheet
 from kinoray.train.world import World
@@ -105,6 +105,19 @@ class Learner:
         weights: dict[str, Tensor] = gathered(dict(self.result.state_dict()), keep=self.world.is_first)
         return weights
 
+    def statistics(self) -> list[dict[str, Tensor]]:
+        """Each worker's running statistics, by rank, which differ within an epoch; all have to ask, the first gets it.
+
+        What ``state_dict`` leaves out is left out here.
+        """
+        kept = self.net.state_dict().keys()
+        own = {
+            name: buffer.cpu()
+            for name, buffer in self.net.named_buffers()
+            if buffer.is_floating_point() and name in kept
+        }
+        return self.world.gather(own)
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold besides ``weights``, so that training goes on as if it had never stopped."""
         state: dict[str, Any] = {
@@ -166,51 +179,65 @@ def train_step(learner: Learner, batch: Batch, sheet: Sheet | None = None) -> tu
 
 
 def start_learner(
-    recipe: Recipe, store: Store, world: World, label_sets: LabelSets | None = None
-) -> tuple[Learner, Progress]:
-    """Weights, optimizer and counters: of the newest checkpoint, else of ``init_from``, else fresh."""
+    recipe: Recipe, world: World, *, checkpoint: Checkpoint | None = None, label_sets: LabelSets | None = None
+) -> Learner:
+    """Weights and optimizer: of a checkpoint to go on from, else of ``init_from``, else fresh.
+
+    Raises:
+        CheckpointError: it belongs to another model or optimizer.
+    """
     training = recipe.training
     check_workers(training, num_workers=world.size, on_gpu=world.device.type == "cuda")
     check_device(training, world.device)
-    folder, init_from = store.latest(), training.init_from
-    is_fresh = folder is None and init_from is None
+    init_from = training.init_from
+    is_fresh = checkpoint is None and init_from is None
     torch.manual_seed(recipe.seed)
     net = (recipe.model if is_fresh else recipe.model.without_pretrained()).build().to(world.device)
-    if folder is None and init_from is not None:
+    if checkpoint is None and init_from is not None:
         where = f"training.init_from: {without_passwords(init_from)}"
         net.weights_report = warm_start(net, read_weights(init_from), where=where)
     prepare(net, training, world)
     average = None
     if training.ema_decay is not None:
         average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay))
-    checkpoint = None if folder is None else open_checkpoint(folder)
     if checkpoint is not None:
-        _restore_weights(net, average, checkpoint)
+        _restore_weights(net, average, checkpoint, world)
     model = wrap(net, None if average is None else cast(Recognizer, average.module), training, world)
     optimizer = recipe.optimizer.build(net)
     scaler = torch.amp.GradScaler(world.device.type, enabled=training.precision == "fp16")
     augment = recipe.data.train.augment
     learner = Learner(net, model, optimizer, recipe.loss, training, world, scaler, average, augment, label_sets)
-    if checkpoint is None:
-        return learner, Progress(epoch=-1, step=0)
-    learner.restore(checkpoint, recipe)
-    return learner, checkpoint.progress
+    if checkpoint is not None:
+        learner.restore(checkpoint, recipe)
+    return learner
 
 
-def _restore_weights(net: Recognizer, average: AveragedModel | None, checkpoint: Checkpoint) -> None:
+def _restore_weights(net: Recognizer, average: AveragedModel | None, checkpoint: Checkpoint, world: World) -> None:
     """Where the average is new, or no longer wanted, it starts from the checkpoint's result.
 
     Raises:
         CheckpointError: they belong to another model.
     """
+    state = checkpoint.training_state()
     if average is None:
         checkpoint.restore_model(net)
-        return
-    checkpoint.restore_model(average.module)
-    state = checkpoint.training_state()
-    net.load_state_dict(state.get("model", average.module.state_dict()))
-    if "num_averaged" in state:
-        average.n_averaged.copy_(state["num_averaged"])
+    else:
+        checkpoint.restore_model(average.module)
+        net.load_state_dict(state.get("model", average.module.state_dict()))
+        if "num_averaged" in state:
+            average.n_averaged.copy_(state["num_averaged"])
+    statistics = state.get("statistics", ())
+    if len(statistics) == world.size:  # of another number of workers each goes on from the mean, which has been loaded
+        net.load_state_dict(statistics[world.rank], strict=False)
+
+
+def mean_statistics(statistics: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean over workers of what each knows by the same name."""
+    return {
+        # In float64, as World.average_buffers does.
+        name: torch.stack([of_one[name].double() for of_one in statistics]).mean(0).to(first.dtype)
+        for name, first in statistics[0].items()
+    }
 
 
 def _trained(net: nn.Module) -> list[str]:

@@ -16,9 +16,10 @@ from kinoray.data.reading import ClipReader
 from kinoray.recipe import Recipe
 from kinoray.train.batch import Batch
 from kinoray.train.beside import decoded_beside
-from kinoray.train.checkpoint import FolderStore, Progress
+from kinoray.train.checkpoint import Progress
 from kinoray.train.events import Listener
 from kinoray.train.loop import fit
+from kinoray.train.store import RunStore
 from kinoray.train.world import World
 
 
@@ -36,10 +37,10 @@ class LocalFeed:
         self.steps_per_epoch = num_steps(dataset.train.num_videos, recipe.data.train.batch_size)
         self._recipe, self._num_threads = recipe, num_threads
 
-    def train(self, epoch: int) -> Iterator[Batch]:
+    def train(self, epoch: int, *, done: int = 0) -> Iterator[Batch]:
         split = self._recipe.data.train
         plan = epoch_plan(self.dataset.train.table, seed=self._recipe.seed, epoch=epoch)
-        share = training_share(plan, batch_size=split.batch_size, rank=0, world_size=1)
+        share = training_share(plan, batch_size=split.batch_size, rank=0, world_size=1, done=done)
         reader = ClipReader(split, self.dataset.flip_labels, reader=self._recipe.data.reader)
         return self._stream(share, reader, split.batch_size)
 
@@ -61,6 +62,6 @@ class LocalFeed:
 def fit_locally(recipe: Recipe, dataset: Dataset, folder: Path, *, num_threads: int, emit: Listener) -> Progress:
     """Train in this process on its first GPU, or its CPU; checkpoints go to ``folder``, from where a run resumes."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    store = FolderStore(folder, monitor=recipe.evaluation.monitor, keep_best=recipe.training.keep_best)
+    store = RunStore(str(folder), monitor=recipe.evaluation.monitor, keep_best=recipe.training.keep_best)
     feed = LocalFeed(recipe, dataset, num_threads=num_threads)
     return fit(recipe, feed, store, World(device=device), emit)

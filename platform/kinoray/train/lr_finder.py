@@ -8,10 +8,8 @@ lowest value, which is nothing where a few videos are learned by heart.
 """
 
 import math
-import tempfile
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,6 @@ from numpy.typing import NDArray
 from kinoray.errors import ConfigError, DataError
 from kinoray.recipe import Recipe
 from kinoray.train.batch import Batch
-from kinoray.train.checkpoint import FolderStore
 from kinoray.train.learner import start_learner, train_step
 from kinoray.train.loop import Feed
 from kinoray.train.world import World
@@ -137,9 +134,7 @@ def find_lr(
     """
     if recipe.training.compile is not None:  # minutes, for a hundred steps
         recipe = recipe.replace({"training.compile": None}, "lr finder")
-    with tempfile.TemporaryDirectory(prefix="kinoray-lr-") as folder:
-        empty = FolderStore(Path(folder), monitor=recipe.evaluation.monitor, keep_best=1)
-        learner, _ = start_learner(recipe, empty, world, feed.dataset.train.label_sets)
+    learner = start_learner(recipe, world, label_sets=feed.dataset.train.label_sets)
     learner.model.train()
     batches = _endless(feed)
     scale = recipe.scaled_lr / recipe.optimizer.lr

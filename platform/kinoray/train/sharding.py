@@ -79,6 +79,13 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def local_part(tensor: Tensor) -> Tensor:
+    """What this worker holds of a tensor, which may be all of it."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def shard_state(optimizer: Optimizer) -> None:
     """Split what an optimizer remembers as its parameters are."""
     from torch.distributed.tensor import DTensor, distribute_tensor

@@ -14,7 +14,7 @@ from kinoray.cli import console as module
 from kinoray.cli.console import TrainingConsole, announce, closing_table, data_advice, make_console
 from kinoray.recipe import Recipe
 from kinoray.train.checkpoint import Checkpoint, Progress
-from kinoray.train.events import BadVideo, EpochDone, Evaluation, Finished, Started, StepsDone
+from kinoray.train.events import BadVideo, Diverged, EpochDone, Evaluation, Finished, Started, StepsDone
 
 STARTED = Started(
     device="cpu", num_workers=2, num_parameters=1_234_567, num_epochs=10, first_epoch=0, steps_per_epoch=4,
@@ -101,10 +101,30 @@ def test_a_log_says_every_half_minute_that_work_goes_on(log: Console, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("first_epoch", "said"), [(3, "10 epochs x 4 steps, resumed at epoch 4;"), (10, "steps, all of them done before;")]
+    ("first_epoch", "first_step", "said"),
+    [
+        (3, 12, "10 epochs x 4 steps, resumed at epoch 4;"),
+        (3, 14, "10 epochs x 4 steps, resumed at epoch 4, step 3 of it;"),
+        (0, 2, "10 epochs x 4 steps, resumed at epoch 1, step 3 of it;"),
+        (10, 40, "steps, all of them done before;"),
+    ],
 )
-def test_a_resumed_run_says_so(log: Console, first_epoch: int, said: str) -> None:
-    assert said in show(log, replace(STARTED, first_epoch=first_epoch))[0]
+def test_a_resumed_run_says_so(log: Console, first_epoch: int, first_step: int, said: str) -> None:
+    assert said in show(log, replace(STARTED, first_epoch=first_epoch, first_step=first_step))[0]
+
+
+def test_a_checkpoint_that_was_passed_over_is_told(log: Console) -> None:
+    assert show(log, replace(STARTED, notes=("epoch-0003: damaged",)))[1:] == ["epoch-0003: damaged"]
+
+
+@pytest.mark.parametrize(
+    ("rolled_back", "said"),
+    [(False, "its batch: v0, v1"), (True, "going back to the last checkpoint, on without this batch: v0, v1")],
+)
+def test_a_batch_that_diverges_is_named(log: Console, *, rolled_back: bool, said: str) -> None:
+    videos = (("v0", "a/v0.mp4"), ("v1", "a/v1.mp4"))
+    event = Diverged(0, 2, "the loss is nan", videos, rolled_back)
+    assert show(log, STARTED, event)[-1] == f"  diverged: the loss is nan; {said}"
 
 
 def test_one_is_not_many(log: Console) -> None:

@@ -2,7 +2,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kinoray.data.plan import check_batch_size, epoch_plan, evaluation_plan, evaluation_share, num_steps, training_share
+from kinoray.data.plan import (
+    check_batch_size,
+    epoch_plan,
+    evaluation_plan,
+    evaluation_share,
+    num_steps,
+    part_of_batch,
+    training_share,
+)
 from kinoray.data.rows import MANIFEST_SCHEMA, PLAN_SCHEMA
 from kinoray.errors import ConfigError
 
@@ -108,8 +116,24 @@ def test_a_batch_that_cannot_be_dealt_evenly(batch_size, world_size, near):
         f"data.train.batch_size: {batch_size} cannot be dealt evenly to {world_size} workers; "
         f"use {near}, or another site.workers"
     )
-    with pytest.raises(ConfigError):
-        training_share(evaluation_plan(manifest(20)), batch_size=batch_size, rank=0, world_size=world_size)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("done", [0, 5, 10])
+def test_any_number_of_workers_shares_the_same_batches(world_size, done):
+    plan = evaluation_plan(manifest(23))
+    shares = [
+        training_share(plan, batch_size=5, rank=rank, world_size=world_size, done=done)["position"].to_pylist()
+        for rank in range(world_size)
+    ]
+    sizes = [len(part_of_batch(5, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert sum(sizes) == 5
+    assert max(sizes) - min(sizes) <= 1
+    batches = [
+        [place for share, size in zip(shares, sizes, strict=True) for place in share[step * size : (step + 1) * size]]
+        for step in range(4 - done // 5)
+    ]
+    assert batches == [list(range(start, start + 5)) for start in range(done, 20, 5)]
 
 
 def test_even_batches_are_accepted():

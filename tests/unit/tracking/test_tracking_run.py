@@ -13,7 +13,18 @@ from mlflow.exceptions import MlflowException
 
 from kinoray.errors import ConfigError, ResourceError
 from kinoray.tracking.run import DatasetInfo, RunTracker
-from kinoray.train.events import BadVideo, BatchSeen, EpochDone, Evaluation, Finished, Mistake, Started, StepsDone
+from kinoray.train.events import (
+    BadVideo,
+    BatchSeen,
+    Diverged,
+    EpochDone,
+    Evaluation,
+    Finished,
+    Mistake,
+    Recalled,
+    Started,
+    StepsDone,
+)
 
 STARTED = Started("cpu", 2, 1234, 3, 0, 10, 80, 20)
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -138,6 +149,27 @@ def test_replayed_steps_are_recorded_once(start, client) -> None:
         tracker(event)
     assert [step for step, _ in points(client, tracker.run_id, "train/loss")] == [5, 10, 15, 20]
     assert points(client, tracker.run_id, "val/top1") == [(10, 0.5)]
+
+
+def test_what_a_killed_process_did_not_deliver_is_recorded_by_the_next(start, client) -> None:
+    first = start()
+    first(steps(1))
+    again = start(resume_run_id=first.run_id)
+    history = (steps(1), steps(2, 0.5), epoch(0, 2, 0.9, is_best=True))
+    again(Recalled(history))
+    again(steps(3, 0.25))
+    assert points(client, first.run_id, "train/loss") == [(1, 1.0), (2, 0.5), (3, 0.25)]
+    assert points(client, first.run_id, "val/top1") == [(2, 0.9)]
+    again.finish("FINISHED")
+    names = [file.path for file in client.list_artifacts(first.run_id)]
+    assert "confusion_best.png" in names
+
+
+def test_the_batch_that_diverged_is_stored(start, client, tmp_path) -> None:
+    tracker = start()
+    tracker(Diverged(0, 6, "the loss is nan", (("v0", "a/v0.mp4"), ("v, 1", "a/v,1.mp4")), rolled_back=False))
+    text = artifact(client, tracker.run_id, "diverged_step_7.csv", tmp_path).decode()
+    assert text == 'video_id,path\nv0,a/v0.mp4\n"v, 1","a/v,1.mp4"\n'
 
 
 def test_a_continued_run_goes_on_where_it_ended(start, client, tmp_path, caplog) -> None:

@@ -86,8 +86,10 @@ def test_weights_may_be_changed(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
 def test_hooks_that_nobody_has_cost_no_talk_between_workers(
     toy_recipe: MakeRecipe, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(World, "share", None)
+    shared: list[object] = []
+    monkeypatch.setattr(World, "share", lambda self, item: shared.append(item))
     train_here(toy_recipe(), tmp_path)
+    assert shared == [None]  # there is no checkpoint to go on from
 
 
 # ---------------------------------------------------------------- files in checkpoints

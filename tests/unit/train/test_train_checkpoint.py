@@ -15,7 +15,6 @@ from kinoray.errors import CheckpointError
 from kinoray.recipe import Recipe
 from kinoray.train.checkpoint import (
     FILES,
-    FolderStore,
     Progress,
     best_of_run,
     newest_of_run,
@@ -181,43 +180,3 @@ def test_of_a_run_the_best_is_opened(write: Callable[..., Path], tmp_path: Path)
     (tmp_path / ".epoch-0004").mkdir()
     (tmp_path / ".epoch-0004" / "checkpoint.json").write_text("{")
     assert open_checkpoint(tmp_path).progress.epoch == 2
-
-
-@pytest.mark.parametrize("values", [[float("nan"), 0.6, 0.4], [0.6, float("nan"), 0.4], [0.6, 0.4, float("nan")]])
-def test_what_could_not_be_measured_is_not_the_best(
-    write: Callable[..., Path], tmp_path: Path, values: list[float]
-) -> None:
-    store = FolderStore(tmp_path / "run", monitor="top1", keep_best=1)
-    for epoch, top1 in enumerate(values):
-        source = write(tmp_path / f"source {epoch}", Progress(epoch, epoch), {"top1": top1})
-        store.save(source, name=f"epoch-{epoch:04d}", metrics={})
-    assert open_checkpoint(tmp_path / "run").metrics == {"top1": 0.6}
-
-
-@pytest.mark.parametrize(
-    ("keep_best", "kept"), [(1, [[0], [1], [1, 2], [1, 3], [1, 4]]), (2, [[0], [0, 1], [0, 1, 2], [0, 1, 3], [1, 4]])]
-)
-def test_the_best_and_the_last_are_kept(
-    write: Callable[..., Path], tmp_path: Path, keep_best: int, kept: list[list[int]]
-) -> None:
-    store = FolderStore(tmp_path / "run", monitor="top1", keep_best=keep_best)
-    assert store.latest() is None
-    for epoch, top1 in enumerate([0.5, 0.9, 0.1, 0.2, 0.7]):
-        name = f"epoch-{epoch:04d}"
-        source = write(tmp_path / "source" / name, Progress(epoch, epoch), {"top1": top1})
-        assert store.save(source, name=name, metrics={}) == str(tmp_path / "run" / name)
-        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [f"epoch-{n:04d}" for n in kept[epoch]]
-        assert store.latest() == tmp_path / "run" / name
-
-
-def test_a_checkpoint_of_the_same_epoch_is_replaced(write: Callable[..., Path], tmp_path: Path) -> None:
-    store = FolderStore(tmp_path / "run", monitor="top1", keep_best=1)
-    for top1 in (0.5, 0.25):
-        source = write(tmp_path / f"source-{top1}", metrics={"top1": top1})
-        store.save(source, name="epoch-0003", metrics={})
-    assert open_checkpoint(tmp_path / "run").metrics == {"top1": 0.25}
-
-
-def test_a_folder_serves_one_worker(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="serves a single worker"):
-        FolderStore(tmp_path, monitor="top1", keep_best=1).save(None, name="epoch-0000", metrics={})

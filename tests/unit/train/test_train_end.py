@@ -4,10 +4,10 @@ from pathlib import Path
 
 from toy_training import load_data
 
-from kinoray.train.checkpoint import FolderStore
 from kinoray.train.events import EpochDone, Event, Finished
 from kinoray.train.local import LocalFeed
 from kinoray.train.loop import fit
+from kinoray.train.store import RunStore
 from kinoray.train.world import World
 
 
@@ -18,7 +18,7 @@ def test_it_ends_before_the_next_epoch_and_says_why(toy_recipe, tmp_path: Path) 
     def reason_to_end() -> str:
         return "enough" if sum(isinstance(event, EpochDone) for event in events) == 2 else ""
 
-    store = FolderStore(tmp_path, monitor="top1", keep_best=1)
+    store = RunStore(str(tmp_path), monitor="top1", keep_best=1)
     progress = fit(
         recipe,
         LocalFeed(recipe, load_data(recipe), num_threads=2),

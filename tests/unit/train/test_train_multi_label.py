@@ -17,7 +17,7 @@ from toy_workers import ShareFeed
 from kinoray.errors import ConfigError, DataError
 from kinoray.recipe import Recipe
 from kinoray.recognizer import load_recognizer
-from kinoray.train.checkpoint import FolderStore, open_checkpoint
+from kinoray.train.checkpoint import open_checkpoint
 from kinoray.train.evaluate import average_views, evaluate, predict, temporal_probe
 from kinoray.train.events import EpochDone, Finished
 from kinoray.train.learner import start_learner, train_step
@@ -115,18 +115,17 @@ def test_one_and_two_workers_score_the_same_bits(colour_recipe: MakeRecipe) -> N
     assert two.mistakes == one.mistakes
 
 
-def test_the_step_sees_all_labels_of_a_video(colour_recipe: MakeRecipe, tmp_path: Path) -> None:
+def test_the_step_sees_all_labels_of_a_video(colour_recipe: MakeRecipe) -> None:
     recipe = colour_recipe()
     dataset = load_data(recipe)
     feed = LocalFeed(recipe, dataset, num_threads=1)
-    store = FolderStore(tmp_path, monitor="top1", keep_best=1)
-    learner, _ = start_learner(recipe, store, World(), dataset.train.label_sets)
+    learner = start_learner(recipe, World(), label_sets=dataset.train.label_sets)
     batch = next(iter(feed.train(0)))
     shown = [[float(colour in video_id) for colour in COLOURS] for video_id in batch.video_ids]
     targets = learner.targets(batch, batch.labels)
     assert targets.tolist() == shown
     loss_sum, _ = train_step(learner, batch)
-    fresh, _ = start_learner(recipe, store, World(), dataset.train.label_sets)
+    fresh = start_learner(recipe, World(), label_sets=dataset.train.label_sets)
     with torch.no_grad():
         logits = fresh.net.train()(batch.on(torch.device("cpu"))[0])[:, 0]
         expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets) * len(shown)

@@ -8,36 +8,38 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy_checkpoints import same
 from toy_training import train_here
 
 from kinoray.errors import CheckpointError
 from kinoray.recipe import Recipe
-from kinoray.train.checkpoint import FolderStore, open_checkpoint
-from kinoray.train.events import EpochDone, Finished, Started, StepsDone
+from kinoray.train.checkpoint import open_checkpoint
+from kinoray.train.events import EpochDone, Finished, Recalled, Started, StepsDone
 from kinoray.train.learner import start_learner
-from kinoray.train.loop import _seed_epoch
+from kinoray.train.loop import _seed_step
 from kinoray.train.world import World
 
 MakeRecipe = Callable[..., Recipe]
 FOUR_EPOCHS = {"training.epochs": 4, "training.keep_best": 4, "model.dropout": 0.3}
 
-# Trains until it is killed after its third epoch, when one file of the checkpoint is written: the index.
+# Trains until it is killed while it writes the checkpoint of its third epoch, when one file is left: the index.
 KILLED = """
-import os, shutil, signal, sys
+import os, signal, sys
 from pathlib import Path
 import torch
 from kinoray.recipe import Recipe
+from kinoray.train import checkpoint
+from toy_checkpoints import same
 from toy_training import train_here
 
-def copy_until_killed(source, target):
-    target.mkdir(parents=True)
-    for path in sorted(source.iterdir()):
-        if target.name == ".epoch-0002" and path.name == "classes.txt":
-            os.kill(os.getpid(), signal.SIGKILL)
-        shutil.copyfile(path, target / path.name)
+digest = checkpoint._sha256
+def killed_digest(path):
+    if path.parent.name == ".epoch-0002":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return digest(path)
 
 torch.set_num_threads(1)
-shutil.copytree = copy_until_killed
+checkpoint._sha256 = killed_digest
 train_here(Recipe.load(sys.argv[1]), Path(sys.argv[2]))
 """
 
@@ -54,22 +56,6 @@ def python(code: str, *arguments: object, temporary: Path) -> subprocess.Complet
     )
 
 
-def same(one: Path, other: Path) -> None:
-    """Weights, running statistics and momentum are bit-equal."""
-    first, second = open_checkpoint(one), open_checkpoint(other)
-    assert first.progress == second.progress
-    assert first.metrics == second.metrics
-    pairs = [(first.weights(), second.weights())]
-    states = [opened.training_state()["optimizer"]["state"] for opened in (first, second)]
-    pairs += [tuple(opened.training_state().get("model", {"": torch.zeros(())}) for opened in (first, second))]
-    pairs += [(states[0][key], states[1][key]) for key in states[0]]
-    assert states[0].keys() == states[1].keys()
-    for left, right in pairs:
-        assert left.keys() == right.keys()
-        assert all(torch.equal(left[name], right[name]) for name in left)
-    assert len(pairs) > 1
-
-
 @pytest.fixture
 def recipe(toy_recipe: MakeRecipe) -> Recipe:
     return toy_recipe(FOUR_EPOCHS)
@@ -81,7 +67,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(recipe: Recipe, tmp_pa
     assert killed.returncode == -9, killed.stderr
     left = sorted(path.name for path in (tmp_path / "broken").iterdir())
     assert left == [".epoch-0002", "epoch-0000", "epoch-0001"]
-    assert (tmp_path / "broken" / ".epoch-0002" / "checkpoint.json").is_file()
+    assert (tmp_path / "broken" / ".epoch-0002" / "model.safetensors").is_file()
     assert open_checkpoint(tmp_path / "broken").progress.epoch < 2  # the half checkpoint is in nobody's way
 
     events = train_here(recipe, tmp_path / "broken")
@@ -115,12 +101,12 @@ def test_the_average_goes_on_too(toy_recipe: MakeRecipe, tmp_path: Path) -> None
     assert any(not torch.equal(value, raw[name]) for name, value in last.weights().items())
 
 
-def test_every_epoch_and_worker_draws_its_own_dropout() -> None:
-    def drawn(seed: int, epoch: int, rank: int) -> tuple[float, ...]:
-        _seed_epoch(seed, epoch, World(rank, 2))
+def test_every_step_and_worker_draws_its_own_dropout() -> None:
+    def drawn(seed: int, step: int, rank: int) -> tuple[float, ...]:
+        _seed_step(seed, step, World(rank, 2))
         return tuple(torch.rand(4).tolist())
 
-    places = [(seed, epoch, rank) for seed in range(3) for epoch in range(3) for rank in range(2)]
+    places = [(seed, step, rank) for seed in range(3) for step in range(3) for rank in range(2)]
     assert len({drawn(*place) for place in places}) == len(places)
     assert drawn(1, 2, 1) == drawn(1, 2, 1)
 
@@ -129,7 +115,7 @@ def test_a_finished_training_does_nothing_more(toy_recipe: MakeRecipe, tmp_path:
     train_here(toy_recipe(), tmp_path)
     before = open_checkpoint(tmp_path / "epoch-0001").weights()
     events = train_here(toy_recipe(), tmp_path)
-    assert [type(event) for event in events] == [Started, Finished]
+    assert [type(event) for event in events] == [Started, Recalled, Finished]
     assert events[0].first_epoch == 2
     after = open_checkpoint(tmp_path / "epoch-0001").weights()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -153,10 +139,8 @@ def test_momentum_stays_with_its_parameter_when_groups_change(toy_recipe: MakeRe
     train_here(toy_recipe(), tmp_path)
 
     def momentum(**replaced: object) -> dict[str, torch.Tensor]:
-        store = FolderStore(tmp_path, monitor="top1", keep_best=1)
-        learner, _ = start_learner(
-            toy_recipe({f"optimizer.{name}": value for name, value in replaced.items()}), store, World()
-        )
+        recipe = toy_recipe({f"optimizer.{name}": value for name, value in replaced.items()})
+        learner = start_learner(recipe, World(), checkpoint=open_checkpoint(tmp_path))
         state = learner.optimizer.state
         return {name: state[parameter]["momentum_buffer"] for name, parameter in learner.net.named_parameters()}
 

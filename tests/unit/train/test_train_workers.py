@@ -10,7 +10,6 @@ import torch
 from toy_training import load_data, read_rows, toy_values, write_manifest
 from toy_workers import ShareFeed, outcome, worker
 
-from kinoray.errors import ConfigError
 from kinoray.recipe import Recipe
 from kinoray.train.events import EpochDone, StepsDone
 from kinoray.train.world import World
@@ -123,12 +122,6 @@ def expected_buffers(recipe: Recipe, rank: int) -> dict[str, torch.Tensor]:
         if batch.num_good:
             net(batch.on(torch.device("cpu"))[0])
     return dict(net.named_buffers())
-
-
-def test_a_batch_that_cannot_be_dealt_is_refused(recipes) -> None:
-    feed = ShareFeed(recipes["group"], load_data(recipes["group"]), World(0, 4))
-    with pytest.raises(ConfigError, match="6 cannot be dealt evenly to 4 workers"):
-        list(feed.train(0))
 
 
 def test_one_worker_needs_no_group() -> None:

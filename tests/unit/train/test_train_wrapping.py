@@ -13,7 +13,7 @@ from kinoray.models.slowfast import SlowFastConfig
 from kinoray.models.tiny3d import Tiny3DConfig
 from kinoray.models.tsn import TSNConfig
 from kinoray.recipe import Recipe, TrainingConfig
-from kinoray.train.checkpoint import FolderStore, open_checkpoint
+from kinoray.train.checkpoint import open_checkpoint
 from kinoray.train.events import StepsDone
 from kinoray.train.learner import Learner, start_learner, train_step
 from kinoray.train.world import World
@@ -24,8 +24,8 @@ TINY = {"model.kind": "tiny3d", "model.num_classes": 3, "model.widths": [8, 8, 1
 NORMS = [f"{unit}.1" for unit in ("stem", "stages.0", "stages.1")]
 
 
-def learner_of(recipe: Recipe, folder: Path) -> Learner:
-    learner, _ = start_learner(recipe, FolderStore(folder, monitor="top1", keep_best=1), World())
+def learner_of(recipe: Recipe) -> Learner:
+    learner = start_learner(recipe, World())
     learner.model.train()
     return learner
 
@@ -36,7 +36,7 @@ def start(toy_recipe: MakeRecipe, tmp_path: Path) -> Callable[..., Learner]:
 
     def start(**training: object) -> Learner:
         settings = {f"training.{name}": value for name, value in training.items()}
-        return learner_of(toy_recipe(TINY | settings), tmp_path)
+        return learner_of(toy_recipe(TINY | settings))
 
     return start
 
@@ -199,7 +199,7 @@ def kept_bytes(learner: Learner) -> int:
 
 def test_a_model_without_blocks_cannot_compute_them_again(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"training\.activation_checkpointing: ToyNet does not name its blocks"):
-        learner_of(toy_recipe({"training.activation_checkpointing": True}), tmp_path)
+        learner_of(toy_recipe({"training.activation_checkpointing": True}))
 
 
 def test_blocks_are_residual_blocks_or_small_stages() -> None:

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
 from kinoray.cluster.ingest import RayFeed
 from kinoray.cluster.remote import DecodeBudget
@@ -16,14 +14,12 @@ from kinoray.cluster.training import with_absolute_weights
 from kinoray.cluster.worker import check_storage, enter_world
 from kinoray.data.config import Dataset
 from kinoray.errors import DivergenceError, KinorayError
-from kinoray.metrics import merit
 from kinoray.recipe import Recipe
 from kinoray.sweep.datasets import dataset_key
 from kinoray.sweep.file import Sweep
-from kinoray.train.checkpoint import rank_key, read_summary, whole_checkpoints
-from kinoray.train.events import EpochDone, Event, Finished
-from kinoray.train.fetching import file_sizes, local_folder
+from kinoray.train.events import Diverged, EpochDone, Event, Finished
 from kinoray.train.loop import fit
+from kinoray.train.store import RunStore
 from kinoray.train.world import World
 from kinoray.video.files import without_passwords
 
@@ -96,7 +92,7 @@ def _train(job: Job, datasets: dict[str, Dataset], task: SlotTask, world: World)
         if (key := dataset_key(recipe)) not in datasets:
             known = task.datasets.get(key)
             datasets[key] = ray.get(known) if known else recipe.data.load(recipe.model.num_classes)
-        store = TrialStore(job, recipe, world)
+        store = TrialStore(job, recipe)
         line = _Line(job, recipe, task, world, store)
         fit(recipe, RayFeed(recipe, datasets[key], world, task.budget), store, world, line, reason_to_end=line.reason)
         line.end()
@@ -133,7 +129,7 @@ class _Line:
             self._own_reason = "" if self._reason else event.stopped
         if self.world.is_first and not (isinstance(event, Finished) and self._reason):
             posted = self.task.mailbox.put.remote((self.job.trial.number, event))
-            if isinstance(event, EpochDone | Finished):
+            if isinstance(event, EpochDone | Diverged | Finished):
                 ray.get(posted)  # it is delivered before what the sweep makes of it
         if isinstance(event, EpochDone):
             self._on_epoch(event)
@@ -165,7 +161,8 @@ class _Line:
                 tell(self.task, self.job, report)
         if not is_last and self.world.share(evaluated is not None):
             self._reason = "" if self._decision() == "go" else PRUNED
-            self.store.prune()
+            if self.world.is_first:
+                self.store.prune()
 
     def _decision(self) -> Any:
         while True:
@@ -175,39 +172,28 @@ class _Line:
                 return decision
 
 
-class TrialStore:
-    """The checkpoints of a trial, in its own folder; the sweep, not Ray Train, says from which one it goes on."""
+class TrialStore(RunStore):
+    """The checkpoints of a trial, in its own folder; the sweep says from which one it goes on, and when to prune."""
 
-    def __init__(self, job: Job, recipe: Recipe, world: World) -> None:
-        self.job, self.is_first = job, world.is_first
-        self.monitor, self.keep_best = recipe.evaluation.monitor, recipe.training.keep_best
-        self._kept: dict[str, tuple[float, int]] = {}
-        if self.is_first and job.resume_from is not None:
-            self._kept = {place: rank_key(read_summary(place), self.monitor) for place in whole_checkpoints(job.folder)}
+    def __init__(self, job: Job, recipe: Recipe) -> None:
+        # What is reported to the sweep is stored.
+        super().__init__(
+            job.folder,
+            monitor=recipe.evaluation.monitor,
+            keep_best=recipe.training.keep_best,
+            in_background=False,
+        )
+        self.job = job
+        if job.resume_from is None:
+            self._kept = {}  # what lies there is of an attempt that counts no more
 
-    def save(self, checkpoint: Path | None, *, name: str, metrics: Mapping[str, float]) -> str:
-        place = f"{self.job.folder}/{name}"
-        if checkpoint is not None:
-            filesystem, folder = FileSystem.from_uri(place)
-            filesystem.create_dir(folder, recursive=True)
-            filesystem.delete_dir_contents(folder)
-            copy_files(str(checkpoint), folder, source_filesystem=LocalFileSystem(), destination_filesystem=filesystem)
-            value = metrics.get(self.monitor)
-            worth = float("-inf") if value is None else merit(self.monitor, value)
-            self._kept.pop(place, None)
-            self._kept[place] = worth, int(name.rpartition("-")[2])
-        return place
-
-    def latest(self) -> Path | None:
-        place = self.job.resume_from
-        return None if place is None else local_folder(place, tuple(file_sizes(place)))
+    def newest(self) -> str | None:
+        return self.job.resume_from
 
     def prune(self) -> None:
-        """Drop what is neither the newest nor among the best. Called when the sweep has noted the newest one."""
-        if self.job.keep_all or not self._kept:
-            return
-        best = sorted(self._kept, key=self._kept.__getitem__, reverse=True)[: self.keep_best]
-        for place in set(self._kept) - {*best, next(reversed(self._kept))}:
-            filesystem, folder = FileSystem.from_uri(place)
-            filesystem.delete_dir(folder)
-            del self._kept[place]
+        """Called when the sweep has noted the newest one."""
+        if not self.job.keep_all:
+            super().prune()
+
+    def _after_storing(self) -> None:
+        """Nothing goes before the sweep has noted what is new."""

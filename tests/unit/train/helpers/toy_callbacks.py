@@ -10,12 +10,13 @@ import torch
 import torch.distributed as dist
 from pydantic import PrivateAttr
 from toy_training import load_data
-from toy_workers import FirstWorkersStore, ShareFeed
+from toy_workers import ShareFeed
 
 from kinoray.callbacks import CallbackConfig
 from kinoray.metric_kinds import MetricConfig
 from kinoray.recipe import Recipe
 from kinoray.train.loop import fit
+from kinoray.train.store import RunStore
 from kinoray.train.world import World
 
 
@@ -145,7 +146,7 @@ def worker(rank: int, size: int, recipe_file: str, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
     recipe = Recipe.load(recipe_file)
     world = World(rank, size)
-    store = FirstWorkersStore(folder / "run", monitor="top1", keep_best=9)
+    store = RunStore(str(folder / "run"), monitor="top1", keep_best=9)
     progress = fit(recipe, ShareFeed(recipe, load_data(recipe), world), store, world, lambda event: None)
     (folder / f"last-{rank}").write_text(str(progress.epoch))
     dist.destroy_process_group()

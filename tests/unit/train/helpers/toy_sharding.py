@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from toy_workers import FirstWorkersStore, joined_workers, outcome
+from toy_workers import joined_workers, outcome
 
 from kinoray.recipe import Recipe
 from kinoray.train.learner import start_learner
@@ -25,14 +25,13 @@ def worker(rank: int, size: int, recipes: dict[str, str], folder: Path) -> None:
                 if rank == 0:
                     shutil.copytree(folder / "ddp" / "epoch-0000", folder / name / "epoch-0000")
                 dist.barrier()
-            shares = shares_of(recipe, folder, World(rank, size))
+            shares = shares_of(recipe, World(rank, size))
             torch.save(outcome(recipe, folder / name, rank, size) | shares, folder / f"{name}-{rank}.pt")
 
 
-def shares_of(recipe: Recipe, folder: Path, world: World) -> dict[str, Any]:
+def shares_of(recipe: Recipe, world: World) -> dict[str, Any]:
     """Of each parameter the share that this worker holds, and how its learner adds up gradients."""
-    store = FirstWorkersStore(folder / "nothing", monitor="top1", keep_best=1)
-    learner, _ = start_learner(recipe, store, world)
+    learner = start_learner(recipe, world)
     held = {
         name: (parameter.to_local() if hasattr(parameter, "to_local") else parameter).numel() / parameter.numel()
         for name, parameter in learner.net.named_parameters()

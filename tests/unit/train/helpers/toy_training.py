@@ -19,10 +19,10 @@ from kinoray.models.base import Recognizer
 from kinoray.models.kinds import ModelConfig
 from kinoray.recipe import Recipe
 from kinoray.train.batch import Batch
-from kinoray.train.checkpoint import FolderStore
 from kinoray.train.events import Event
 from kinoray.train.local import LocalFeed
 from kinoray.train.loop import fit
+from kinoray.train.store import RunStore
 from kinoray.train.world import World
 
 CLASSES = ("dim", "rising", "falling")
@@ -178,6 +178,6 @@ def train_here(recipe: Recipe, folder: Path, emit: Callable[[Event], None] | Non
         if emit is not None:
             emit(event)
 
-    store = FolderStore(folder, monitor=recipe.evaluation.monitor, keep_best=recipe.training.keep_best)
+    store = RunStore(str(folder), monitor=recipe.evaluation.monitor, keep_best=recipe.training.keep_best)
     fit(recipe, LocalFeed(recipe, load_data(recipe), num_threads=2), store, World(), listen)
     return events

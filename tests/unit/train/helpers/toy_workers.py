@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from toy_training import load_data
 
 from kinoray.data.config import Dataset
-from kinoray.data.plan import epoch_plan, evaluation_plan, evaluation_share, training_share
+from kinoray.data.plan import epoch_plan, evaluation_plan, evaluation_share, part_of_batch, training_share
 from kinoray.data.reading import ClipReader
 from kinoray.recipe import Recipe
 from kinoray.train.batch import Batch
-from kinoray.train.checkpoint import FolderStore
 from kinoray.train.evaluate import evaluate, predict, temporal_probe
 from kinoray.train.events import Event
 from kinoray.train.local import LocalFeed
 from kinoray.train.loop import fit
 from kinoray.train.predictions import gather_predictions
+from kinoray.train.store import RunStore
 from kinoray.train.world import World
 
 
@@ -33,11 +33,13 @@ class ShareFeed(LocalFeed):
         self.recipe, self.world = recipe, world
         self.seen: list[tuple[str, ...]] = []
 
-    def train(self, epoch: int) -> Iterator[Batch]:
+    def train(self, epoch: int, *, done: int = 0) -> Iterator[Batch]:
         split, size = self.recipe.data.train, self.world.size
         plan = epoch_plan(self.dataset.train.table, seed=self.recipe.seed, epoch=epoch)
-        share = training_share(plan, batch_size=split.batch_size, rank=self.world.rank, world_size=size)
-        for batch in self._stream(share, ClipReader(split), split.batch_size // size):
+        rank, batch_size = self.world.rank, split.batch_size
+        share = training_share(plan, batch_size=batch_size, rank=rank, world_size=size, done=done)
+        own_size = len(part_of_batch(batch_size, rank=rank, world_size=size))
+        for batch in self._stream(share, ClipReader(split), own_size):
             self.seen.append(batch.video_ids)
             yield batch
 
@@ -49,13 +51,6 @@ class ShareFeed(LocalFeed):
         rank, size = self.world.rank, self.world.size
         share = evaluation_share(plan, batch_size=split.batch_size, rank=rank, world_size=size)
         return self._stream(share, ClipReader(split), split.batch_size)
-
-
-class FirstWorkersStore(FolderStore):
-    """A folder store for several workers: all but the first have nothing to save."""
-
-    def save(self, checkpoint: Path | None, *, name: str, metrics: Any) -> str:
-        return "" if checkpoint is None else super().save(checkpoint, name=name, metrics=metrics)
 
 
 class WatchfulWorld(World):
@@ -78,7 +73,7 @@ def outcome(recipe: Recipe, folder: Path, rank: int, size: int) -> dict[str, Any
     dataset = load_data(recipe)
     events: list[Event] = []
     feed = ShareFeed(recipe, dataset, world)
-    store = FirstWorkersStore(folder, monitor="top1", keep_best=recipe.training.keep_best)
+    store = RunStore(str(folder), monitor="top1", keep_best=recipe.training.keep_best)
     fit(recipe, feed, store, world, events.append)
     torch.manual_seed(1)
     model = recipe.model.build().eval()
