@@ -41,7 +41,7 @@ def main(arguments: Namespace) -> None:
         return
     with (
         log.opened(sweep, plan.recipe),
-        tracked_sweep(sweep, plan.recipe, plan.dataset, site, sweep_id=log.sweep_id) as tracker,
+        tracked_sweep(sweep, plan.recipe, plan.datasets, site, plan.allocation, sweep_id=log.sweep_id) as tracker,
         session(site),
         SweepConsole(console) as view,
     ):

@@ -47,7 +47,7 @@ def main(arguments: Namespace) -> None:
     if arguments.dry_run:
         return
     with (
-        tracked_training(recipe, dataset, site, run_name=run_name, resume=bool(resume)) as tracker,
+        tracked_training(recipe, dataset, site, allocation, run_name=run_name, resume=bool(resume)) as tracker,
         session(site),
         TrainingConsole(console, recipe.evaluation.monitor, decode_cpus=allocation.decode_cpus) as view,
     ):

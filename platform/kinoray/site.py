@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from kinoray.config.base import Config
 from kinoray.config.layers import Layered, override, read_layers
@@ -57,6 +57,8 @@ class Site(Config):
     packages: tuple[str, ...] = ()
     """Folders of your own Python packages that the workers need."""
 
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
     @classmethod
     def load(cls, path: str | Path | None, overrides: Sequence[str] = ()) -> Self:
         """Read a site file; None is this machine with all defaults.
@@ -65,7 +67,16 @@ class Site(Config):
             ConfigError: lists every problem with what set it.
         """
         layered = read_layers(path) if path is not None else Layered({}, {})
-        return validate(cls, override(layered, overrides), f"site {path or 'local'}")
+        # A database takes a password no other way; the URI is shown without it, and copied nowhere.
+        layered = override(layered, overrides)
+        site = validate(cls, layered, f"site {path or 'local'}", may_hold_secrets=("tracking_uri",))
+        site._origins = {name: layered.origins[name] for name in layered.values}  # noqa: SLF001 - its own class
+        return site
+
+    def set_by(self, *names: str) -> str:
+        """Who set some fields, as messages end; empty where nobody did."""
+        origins = dict.fromkeys(self._origins[name] for name in names if name in self._origins)
+        return f"  [{', '.join(origins)}]" if origins else ""
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """Field -> value, for a run's tags."""
@@ -188,7 +199,7 @@ def allocate(site: Site, capacity: Capacity) -> Allocation:
     if gpus > capacity.gpus:
         raise ResourceError(
             f"site: {workers} x {_count(gpus_per_worker, 'GPU')} = {_count(gpus, 'GPU')}, the cluster has "
-            f"{capacity.gpus:g}; lower site.workers or site.gpus_per_worker"
+            f"{capacity.gpus:g}; lower site.workers or site.gpus_per_worker{site.set_by('workers', 'gpus_per_worker')}"
         )
     fitting = capacity.num_workers_that_fit(cpus_per_worker, gpus_per_worker)
     if training <= capacity.cpus and num_workers > fitting:
@@ -196,6 +207,7 @@ def allocate(site: Site, capacity: Capacity) -> Allocation:
         raise ResourceError(
             f"site: {workers} x {size}, the cluster's {_count(len(capacity.nodes), 'node')} have room for {fitting}; "
             "a worker lies on one node: lower site.workers, site.cpus_per_worker or site.gpus_per_worker"
+            f"{site.set_by('workers', 'cpus_per_worker', 'gpus_per_worker')}"
         )
     rest = capacity.cpus - training
     decode = rest if site.decode_cpus is None else site.decode_cpus
@@ -205,6 +217,7 @@ def allocate(site: Site, capacity: Capacity) -> Allocation:
             f"site: {workers} x {_count(cpus_per_worker, 'CPU')} = {_count(training, 'CPU')} to train and {wanted} to "
             f"decode do not fit the cluster's {_count(capacity.cpus, 'CPU')}; lower site.workers, "
             "site.cpus_per_worker or site.decode_cpus, or add nodes"
+            f"{site.set_by('local_cpus', 'workers', 'cpus_per_worker', 'decode_cpus')}"
         )
     allocation = Allocation(num_workers, cpus_per_worker, gpus_per_worker, decode)
     return replace(allocation, decode_threads=_decode_threads(site, capacity, allocation))
@@ -226,9 +239,13 @@ def _decode_threads(site: Site, capacity: Capacity, allocation: Allocation) -> i
     if threads > share:
         raise ResourceError(
             f"{asked}, {_count(allocation.decode_cpus, 'CPU')} decode for all; lower it or raise site.decode_cpus"
+            f"{site.set_by('decode_threads', 'workers', 'decode_cpus')}"
         )
     if fitting < allocation.num_workers:
-        raise ResourceError(f"{asked}, the cluster's nodes have room for {fitting} such workers; lower it")
+        raise ResourceError(
+            f"{asked}, the cluster's nodes have room for {fitting} such workers; lower it"
+            f"{site.set_by('decode_threads', 'workers', 'cpus_per_worker')}"
+        )
     return threads
 
 

@@ -30,11 +30,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def run_job(tmp_path: Path) -> Run:
     """``run_job("train.py", "recipe.yaml", ...)`` with the exit code, standard output and standard error."""
 
-    def run(job: str, *arguments: str, timeout_seconds: int = 240) -> subprocess.CompletedProcess[str]:
+    def run(
+        job: str, *arguments: str, timeout_seconds: int = 240, folder: Path = tmp_path
+    ) -> subprocess.CompletedProcess[str]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_"))}
         return subprocess.run(
             [sys.executable, str(ROOT / "jobs" / job), *arguments],
-            cwd=tmp_path,
+            cwd=folder,
             env=environment,
             capture_output=True,
             text=True,

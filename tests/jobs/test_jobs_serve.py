@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import kinoray
@@ -111,6 +112,15 @@ def test_it_answers_what_the_recognizer_says_and_batches(server, model, motion8)
         expected = recognizer.recognize(path).top(8)
         assert {row["label"]: row["score"] for row in answer["top"]} == pytest.approx(dict(expected), abs=1e-5)
     assert max(answer["batch_size"] for _, answer in answers) > 1
+
+
+def test_it_listens_to_this_machine_alone(server):
+    job = psutil.Process(server.job.pid)
+    found = [each for process in (job, *job.children(recursive=True)) for each in process.net_connections("inet")]
+    listening = {
+        each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN and each.laddr.port == server.port
+    }
+    assert listening == {"127.0.0.1"}
 
 
 def test_what_it_refuses(server, motion8):

@@ -2,12 +2,16 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kinoray.config.secrets import without_passwords
 from kinoray.errors import KinorayError
 from kinoray.site import Site
 
+MAX_LINE = 1_000
+"""Characters of a message's line: what it quotes may be a whole file."""
 SITE_PREFIX = "site."
 SWEEP_PREFIX = "sweep."
 
@@ -49,6 +53,15 @@ def load_site(arguments: argparse.Namespace) -> Site:
     return site
 
 
+def printable(message: str) -> str:
+    """A message as a terminal takes it: lines of some length, and without what would move its cursor or colour it."""
+    half = MAX_LINE // 2
+    lines = [line if len(line) <= MAX_LINE else f"{line[:half]} ... {line[-half:]}" for line in message.split("\n")]
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in "\n".join(lines)
+    )
+
+
 def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
     """Parse, call ``main``, exit with the code that fits; a user's mistake is told without a traceback."""
     arguments = parser.parse_args()
@@ -56,8 +69,12 @@ def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentPar
         main(arguments)
     except KinorayError as error:
         sys.stdout.flush()
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {printable(without_passwords(str(error)))}", file=sys.stderr)
         sys.exit(1 if error.at_work else 2)
+    except Exception:  # noqa: BLE001 - ours to mend; texts in its traceback may quote an address that the user gave
+        sys.stdout.flush()
+        print(without_passwords(traceback.format_exc()), end="", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"\n{parser.prog}: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -6,6 +6,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
 }
 PORT_SECONDS = 10
+QUESTION = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+ANSWER_SECONDS = 5
+logger = logging.getLogger(__name__)
 NOISY_LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune")
 
 
@@ -92,37 +96,74 @@ def _connect(site: Site) -> None:
         _join(address, site)
     for name in NOISY_LOGGERS:  # again, because connecting sets up logging anew
         logging.getLogger(name).setLevel(logging.ERROR)
+    _warn_if_open(ray.get_runtime_context().gcs_address)
 
 
 def _start_local(site: Site) -> None:
     # Ray locks a new cluster with a token, since its servers listen on all interfaces. Given none it would write one to
     # the home folder, which locks later `ray job submit`s out of clusters started without it; so it gets its own.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    ray.init(
-        address="local",
-        num_cpus=site.local_cpus or num_cpus(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": {"PYTHONPATH": _python_path(site.packages)}},
-    )
+    environment = {"env_vars": {"PYTHONPATH": _python_path(site.packages)}}
+    try:
+        ray.init(
+            address="local",
+            num_cpus=site.local_cpus or num_cpus(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env=environment,
+        )
+    except Exception as error:  # where a process does not come up in time, Ray raises a plain one
+        ray.shutdown()
+        problem = ResourceError(
+            f"site: Ray does not start on this machine: {_first_line(error)}; it may be too busy, or out of memory or "
+            "of room in its temporary folder: try again when it has less to do, or name a cluster by site.address"
+        )
+        problem.at_work = True
+        raise problem from error
 
 
 def _join(address: str, site: Site) -> None:
+    environment = shipped_environment(site.packages, job_environment())
     try:
         _check_port(address)
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=shipped_environment(site.packages, job_environment()),
-        )
-    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
+    except Exception as error:  # where the cluster answers too late, Ray raises a plain one
+        ray.shutdown()
         cure = "start one with `ray start --head`, or leave the address out to use this machine"
         if isinstance(error, AuthenticationError):
             cure = "give this shell the cluster's token: `export RAY_AUTH_MODE=token`, see docs/cluster.md"
-        raise ResourceError(f"site.address: no Ray cluster to join at {address}: {first_line}; {cure}") from error
+        raise ResourceError(
+            f"site.address: no Ray cluster to join at {address}: {_first_line(error)}; {cure}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _warn_if_open(gcs_address: str) -> None:
+    """Say so where the cluster lets in whoever reaches it, as one that was started without a token does."""
+    if answers_strangers(gcs_address):
+        logger.warning(
+            "the Ray cluster at %s asks for no token: whoever reaches its ports, which listen on all interfaces, can "
+            "run any code on it; start it with RAY_AUTH_MODE=token, see docs/cluster.md",
+            gcs_address,
+        )
+
+
+def answers_strangers(gcs_address: str) -> bool:
+    """Whether a cluster's control service answers a question that comes without a token.
+
+    Asking is the only way to know: to a process of ours that has a token, clusters with and without one look alike.
+    """
+    grpc = import_module("grpc")
+    try:
+        with grpc.insecure_channel(gcs_address, options=(("grpc.enable_http_proxy", 0),)) as channel:
+            channel.unary_unary(QUESTION)(b"", timeout=ANSWER_SECONDS)
+    except grpc.RpcError:
+        return False
+    return True
 
 
 def _check_port(address: str) -> None:

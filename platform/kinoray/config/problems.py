@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails, core_schema
 
 from kinoray.config.base import Config
 from kinoray.config.layers import Layered
+from kinoray.config.secrets import check_no_secrets
 from kinoray.config.structure import child_value, children, configs_at, every_config
 from kinoray.config.suggest import did_you_mean
 from kinoray.config.yaml_file import source_and_line
@@ -20,6 +21,8 @@ C = TypeVar("C", bound=Config)
 Place = tuple[str | int, ...]
 """Keys and indices that lead to a value."""
 
+MAX_PROBLEMS = 50
+"""That a message lists: of a list in which every element is wrong, the others say no more."""
 _GOT_LENGTH = 60
 _BUILT_IN = frozenset(get_args(core_schema.ErrorType)) | {"kind_mapping"}
 
@@ -74,17 +77,19 @@ class _Problem:
     error: ErrorDetails
 
 
-def validate(cls: type[C], layered: Layered, what: str) -> C:
+def validate(cls: type[C], layered: Layered, what: str, *, may_hold_secrets: Collection[str] = ()) -> C:
     """Build a configuration.
 
     Args:
         cls: its class.
         layered: the values.
         what: what they are and where they come from, such as ``recipe configs/x.yaml``; begins the message.
+        may_hold_secrets: dotted paths of values that may be URIs with a password.
 
     Raises:
-        ConfigError: lists every problem on a line of its own, in the order of the files.
+        ConfigError: lists the problems on a line each, in the order of the files.
     """
+    check_no_secrets(layered.values, layered.origins, what, may_hold_secrets)
     try:
         return cls.model_validate(layered.values)
     except ValidationError as error:
@@ -93,11 +98,14 @@ def validate(cls: type[C], layered: Layered, what: str) -> C:
     for problem in _settle_unions(found):
         by_path[problem.path].append(problem)
     lines = []
-    for path in sorted(by_path, key=lambda path: _order(path, layered.origins)):
+    order = _Order(layered.origins)
+    for path in sorted(by_path, key=order.key)[:MAX_PROBLEMS]:
         told = _tell(cls, layered, path, by_path[path])
         origin = _who_set(path, layered.origins)
         lines.append(f"\n  {_dotted(path)}{': ' if path else ''}{told}{f'  [{origin}]' if origin else ''}")
-    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+    count = "1 problem" if len(by_path) == 1 else f"{len(by_path):,} problems"
+    if len(by_path) > MAX_PROBLEMS:
+        lines.append(f"\n  ... and {len(by_path) - MAX_PROBLEMS:,} more")
     raise ConfigError(f"{what}: {count}{''.join(lines)}")
 
 
@@ -214,18 +222,26 @@ def _who_set(path: Place, origins: dict[str, str]) -> str:
     return f"{_dotted(path)} set {at_or_by} {origin}" if path else origin
 
 
-def _order(path: Place, origins: dict[str, str]) -> tuple[int, int, int]:
-    """Sorts by file, the outermost first, then by line, then by place in the values."""
-    while path and _dotted(path) not in origins:
-        path = path[:-1]
-    source, line = source_and_line(origins.get(_dotted(path), ""))
-    sources = [source_and_line(origin)[0] for origin in origins.values()]
-    paths = list(origins)
-    return (
-        sources.index(source) if source in sources else 0,
-        line,
-        paths.index(_dotted(path)) if _dotted(path) in paths else 0,
-    )
+class _Order:
+    """Sorts places by file, the outermost first, then by line, then as the values stand.
+
+    Args:
+        origins: dotted path -> who set it.
+    """
+
+    def __init__(self, origins: dict[str, str]) -> None:
+        self.origins = origins
+        self.paths = {path: number for number, path in enumerate(origins)}
+        self.sources = {
+            source: number
+            for number, source in enumerate(dict.fromkeys(source_and_line(origin)[0] for origin in origins.values()))
+        }
+
+    def key(self, path: Place) -> tuple[int, int, int]:
+        while path and _dotted(path) not in self.origins:
+            path = path[:-1]
+        source, line = source_and_line(self.origins.get(_dotted(path), ""))
+        return self.sources.get(source, 0), line, self.paths.get(_dotted(path), 0)
 
 
 def _dotted(path: Iterable[str | int]) -> str:

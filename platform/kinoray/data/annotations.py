@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from kinoray.data.sources import SourceConfig, rooted
+from kinoray.data.paths import below, rooted
+from kinoray.data.sources import SourceConfig
 from kinoray.errors import DataError, DecodeError
 from kinoray.video.files import read_whole, without_passwords
 
@@ -99,6 +100,18 @@ class Lines:
         right = f"{listed_in} names {len(classes)} classes: {', '.join(classes[:4])}, ..."
         self.check(pc.is_in(labels, value_set=pa.array(classes, pa.string())), "a class", right)
 
+    def filter(self, is_kept: pa.Array) -> "Lines":
+        """Some of the lines."""
+        return Lines(self.path, self.texts.filter(is_kept), self.numbers[is_kept.to_numpy(zero_copy_only=False)])
+
+    def rooted(self, root: str, paths: pa.Array) -> pa.Array:
+        """The paths that the lines give, see ``paths.rooted``.
+
+        Raises:
+            DataError: names the line of one that is refused.
+        """
+        return rooted(root, paths, self.path, lambda number: f"line {self.numbers[number]}")
+
 
 def read_text(path: str) -> str:
     """The text of a file, local or behind a URI.
@@ -164,11 +177,6 @@ def parse_json(path: str, text: str) -> Any:
     except json.JSONDecodeError as error:
         shown = f"{without_passwords(path)}, line {error.lineno}"
         raise DataError(f"{shown}: not JSON ({error.msg}); get the file from its owners again") from error
-
-
-def below(root: str, name: str) -> str:
-    """``rooted`` of a single path."""
-    return str(rooted(root, pa.array([name]))[0])
 
 
 def frame_columns(num_rows: int, template: str | None, fps: float) -> dict[str, pa.Array]:

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinoray.data.annotations import AnnotationSource, Lines, below, frame_columns, read_one_of
-from kinoray.data.sources import rooted
+from kinoray.data.annotations import AnnotationSource, Lines, frame_columns, read_one_of
+from kinoray.data.paths import below
 from kinoray.errors import DataError
 
 FIELD = r'"(?:[^"]|"")*"|[^",]*'
@@ -48,7 +48,11 @@ class KineticsSource(AnnotationSource):
         for times in (start, end):
             lines.check(pc.match_substring_regex(times, r"^\d+(\.\d+)?$"), "whole seconds", "they look like 12 or 12.0")
         stem = pc.binary_join_element_wise(ids, _six_digits(start), _six_digits(end), "_")
-        columns = {"video_id": stem, "path": rooted(self.root, self._files(stem, ids, fields, lines)), "group": ids}
+        columns = {
+            "video_id": stem,
+            "path": lines.rooted(self.root, self._files(stem, ids, fields, lines)),
+            "group": ids,
+        }
         columns["label"] = _label(fields, len(ids))
         if not self.trimmed:
             columns |= {"start_seconds": start.cast(pa.float64()), "end_seconds": end.cast(pa.float64())}
@@ -91,7 +95,7 @@ class MomentsSource(AnnotationSource):
         fields = lines.fields(pattern, "a video, its class and votes", "clapping/a.mp4,clapping,4,0")
         label, path = _unquoted(fields["label"]), _unquoted(fields["path"])
         lines.check_classes(label, self.class_names(), "moments_categories.txt")
-        return pa.table({"video_id": path, "path": rooted(self.root, path), "label": label})
+        return pa.table({"video_id": path, "path": lines.rooted(self.root, path), "label": label})
 
 
 class JesterSource(AnnotationSource):
@@ -108,8 +112,7 @@ class JesterSource(AnnotationSource):
         return f"{self.annotations} {self.split}"
 
     def class_names(self) -> tuple[str, ...]:
-        path, text = read_one_of(self.annotations, ["jester-v1-labels.csv", "labels.csv"])
-        return tuple(Lines.of(path, text).texts.to_pylist())
+        return tuple(self._labels().texts.to_pylist())
 
     def read(self) -> pa.Table:
         names = {
@@ -123,14 +126,18 @@ class JesterSource(AnnotationSource):
         fields = lines.fields(r"(?P<id>\d+)(?:;(?P<label>.*\S))?", "an id and a class", "34870;Drumming Fingers")
         label = _label(fields, len(lines.texts))
         if self.split != "test" or label.null_count < len(label):
-            lines.check_classes(label, self.class_names(), "its list of labels")
+            listed = self._labels()
+            lines.check_classes(label, listed.texts.to_pylist(), listed.path)
         columns = {
             "video_id": fields["id"],
-            "path": rooted(self.root, pc.binary_join_element_wise(fields["id"], self.ending, "")),
+            "path": lines.rooted(self.root, pc.binary_join_element_wise(fields["id"], self.ending, "")),
             "label": label,
         }
         frames = {} if self.ending else frame_columns(len(label), JESTER_TEMPLATE, JESTER_FPS)
         return pa.table(columns | frames)
+
+    def _labels(self) -> Lines:
+        return Lines.of(*read_one_of(self.annotations, ["jester-v1-labels.csv", "labels.csv"]))
 
 
 def _read_csv(path: str) -> tuple[Lines, dict[str, pa.Array]]:

@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 from kinoray.data.annotations import (
     AnnotationSource,
     Lines,
-    below,
     group_of,
     parse_json,
     read_entries,
@@ -16,7 +15,7 @@ from kinoray.data.annotations import (
     read_text,
     shortened,
 )
-from kinoray.data.sources import rooted
+from kinoray.data.paths import below, rooted
 from kinoray.errors import DataError
 from kinoray.video.files import without_passwords
 
@@ -49,10 +48,11 @@ class SthV2Source(AnnotationSource):
 
     def read(self) -> pa.Table:
         ids, labels = self._test() if self.split == "test" else self._labelled()
+        files = pc.binary_join_element_wise(ids, self.ending, "")
         return pa.table(
             {
                 "video_id": ids,
-                "path": rooted(self.root, pc.binary_join_element_wise(ids, self.ending, "")),
+                "path": rooted(self.root, files, self.annotations, _entry),
                 "label": labels,
             }
         )
@@ -120,11 +120,16 @@ class Diving48Source(AnnotationSource):
             names.append(entry["vid_name"])
             labels.append(classes[entry["label"]])
         ids = pa.array(names, pa.string())
+        files = pc.binary_join_element_wise(ids, self.ending, "")
         return pa.table(
             {
                 "video_id": ids,
-                "path": rooted(self.root, pc.binary_join_element_wise(ids, self.ending, "")),
+                "path": rooted(self.root, files, path, _entry),
                 "label": pa.array(labels, pa.string()),
                 "group": group_of(ids, r"^(?P<group>.+)_\d+$"),
             }
         )
+
+
+def _entry(number: int) -> str:
+    return f"entry {number + 1}"

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from kinoray.data.annotations import AnnotationSource, Lines, frame_columns
-from kinoray.data.sources import indices_or_names, rooted
+from kinoray.data.sources import indices_or_names
 
 
 class ListSource(AnnotationSource):
@@ -62,11 +62,12 @@ class VideoListSource(ListSource):
     kind: str = "video_list"
 
     def read(self) -> pa.Table:
-        fields = self.split_lines(Lines.read(self.path), [], "a video and its label", "a/b.mp4 3")
+        lines = Lines.read(self.path)
+        fields = self.split_lines(lines, [], "a video and its label", "a/b.mp4 3")
         return pa.table(
             {
                 "video_id": fields["path"],
-                "path": rooted(self.root, fields["path"]),
+                "path": lines.rooted(self.root, fields["path"]),
                 "label": fields["label"],
             }
         )
@@ -95,7 +96,7 @@ class FrameListSource(ListSource):
         lines.check(pc.greater(num_frames, 0), "a number of frames", "it should be above 0")
         columns = {
             "video_id": fields["path"],
-            "path": rooted(self.root, fields["path"]),
+            "path": lines.rooted(self.root, fields["path"]),
             "label": fields["label"],
             **frame_columns(len(num_frames), self.template, self.fps),
         }
@@ -119,11 +120,12 @@ class AudioListSource(ListSource):
 
     def read(self) -> pa.Table:
         what = "a spectrogram, the number of its video's frames and the label"
-        fields = self.split_lines(Lines.read(self.path), ["frames"], what, "a/b.npy 163 3")
+        lines = Lines.read(self.path)
+        fields = self.split_lines(lines, ["frames"], what, "a/b.npy 163 3")
         return pa.table(
             {
                 "video_id": fields["path"],
-                "path": rooted(self.root, fields["path"]),
+                "path": lines.rooted(self.root, fields["path"]),
                 "label": fields["label"],
             }
         )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from kinoray.config.suggest import did_you_mean
+from kinoray.data.paths import climbs
 from kinoray.data.restricted_pickle import read_pickle
 from kinoray.data.shards import write_shard
 from kinoray.data.skeletons import pack_skeletons
@@ -163,6 +164,8 @@ def _videos(annotations: Sequence[Any], root: Path | None, where: str) -> Iterat
 def _video(annotation: Mapping[str, Any], root: Path | None) -> _Video:
     video_id = str(annotation["filename"] if "filename" in annotation else annotation["frame_dir"])
     if root is not None:
+        if climbs(video_id):
+            raise ValueError(f"its name, got '{video_id}', leads out of {root}")
         annotation = {**annotation, **_held(root / f"{video_id}.pkl")}
     label = annotation["label"]
     points, scores = annotation["keypoint"], annotation.get("keypoint_score")

@@ -8,8 +8,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinoray.data.annotations import AnnotationSource, Lines, below, group_of
-from kinoray.data.sources import rooted
+from kinoray.data.annotations import AnnotationSource, Lines, group_of
+from kinoray.data.paths import below
 
 NUM_REQUESTS = 16
 """Files of a store that are asked for at a time."""
@@ -59,7 +59,7 @@ class Ucf101Source(AnnotationSource):
         return pa.table(
             {
                 "video_id": fields["path"],
-                "path": rooted(self.root, fields["path"]),
+                "path": lines.rooted(self.root, fields["path"]),
                 "label": fields["label"],
                 "group": group_of(fields["path"], r"^(?P<group>.*_g\d+)_c\d+\.\w+$"),
             }
@@ -95,14 +95,15 @@ class Hmdb51Source(AnnotationSource):
         lines = Lines.read(below(self.annotations, f"{label}_test_split{self.fold}.txt"))
         pattern = r"(?P<name>.*\S)\s+(?P<mark>[012])"
         fields = lines.fields(pattern, "a video and its mark 0, 1 or 2", f"Movie_{label}_u_cm_np1_fr_goo_0.avi 1")
-        names = fields["name"].filter(pc.equal(fields["mark"], "1" if self.split == "train" else "2"))
+        is_ours = pc.equal(fields["mark"], "1" if self.split == "train" else "2")
+        lines, names = lines.filter(is_ours), fields["name"].filter(is_ours)
         paths = pc.binary_join_element_wise(label, names, "/")
         # After the film and the class come what is seen of the body, the camera, people, side and quality.
         tags = r"_[a-z]_[nc]m_np\d+_(?:ba|fr|le|ri)_(?:goo|med|bad)_\d+\.\w+$"
         return pa.table(
             {
                 "video_id": paths,
-                "path": rooted(self.root, paths),
+                "path": lines.rooted(self.root, paths),
                 "label": pa.repeat(label, len(paths)),
                 "group": group_of(names, rf"^(?P<group>.+)_{re.escape(label)}{tags}"),
             }

@@ -173,24 +173,31 @@ class DataConfig(Config):
         """
         check_backend(self.reader)
         names = self.class_names() or self.train.source.class_names()
+        stated_in = self.classes if isinstance(self.classes, str) else ""
         if names is not None and len(names) != num_classes:
             where = "data.classes" if self.classes is not None else f"train data {self.train.source.describe()}"
+            stated = f"{where}: {stated_in}" if stated_in else f"{where}:"
             raise DataError(
-                f"{where}: names {len(names)} classes, model.num_classes is {num_classes}; the two should be equal"
+                f"{stated} names {len(names)} classes, model.num_classes is {num_classes}; the two should be equal"
             )
-        train = load_manifest(self.train.source, names, split="train", multi_label=self.multi_label)
+        train = load_manifest(
+            self.train.source, names, split="train", multi_label=self.multi_label, stated_in=stated_in
+        )
         indices = tuple(str(index) for index in range(num_classes))
         if train.classes == indices[: len(train.classes)]:
             train = replace(train, classes=indices)  # the training videos need not show the last classes
         if len(train.classes) != num_classes:
             raise DataError(
-                f"{train.where}: has labels of {len(train.classes)} classes, model.num_classes is {num_classes}; "
+                f"{train.where}: has labels of {len(train.classes)} classes, the last of them in {train.first_of_last()}, "
+                f"model.num_classes is {num_classes}; "
                 f"set it to {len(train.classes)}, correct the labels, or name all classes in data.classes"
             )
         classes = train.classes
         val = None
         if self.val is not None and self.val.source is not None:
-            val = load_manifest(self.val.source, classes, split="val", multi_label=self.multi_label)
+            val = load_manifest(
+                self.val.source, classes, split="val", multi_label=self.multi_label, stated_in=stated_in
+            )
         for manifest in (train, val):
             if manifest is not None:
                 check_files(manifest, self.max_bad_fraction)

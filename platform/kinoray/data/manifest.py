@@ -1,6 +1,8 @@
 """A manifest: the videos of a split with checked labels, and the class names that belong to them."""
 
 import hashlib
+import os
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from kinoray.config.secrets import without_passwords
 from kinoray.data.labels import (
     LabelSets,
     derived_classes,
@@ -103,10 +106,28 @@ class Manifest:
         index = self.table.schema.get_field_index("path")
         return replace(self, table=self.table.set_column(index, "path", absolute(self.table["path"])))
 
+    def first_of_last(self) -> str:
+        """The first row of the last class, for messages; it is there where classes are derived."""
+        last = len(self.classes) - 1
+        sets = [(label,) for label in range(last + 1)] if self.label_sets is None else self.label_sets
+        wanted = next(place for place, labels in enumerate(sets) if last in labels)
+        return _row(self.table, pc.index(self.table["label"], wanted).as_py())
+
     def path_of(self, video_id: str) -> str:
-        """The path behind an id."""
+        """The path behind an id, see ``shown_paths``."""
         found = self.table.filter(pc.equal(self.table["video_id"], video_id))["path"]
-        return str(found[0].as_py())
+        return without_passwords(found[0].as_py())
+
+    def shown_paths(self, positions: NDArray[np.int64]) -> list[str]:
+        """Paths of some rows for tables and messages that others read: addresses without their secrets."""
+        return [without_passwords(path) for path in self.table["path"].take(positions).to_pylist()]
+
+
+def shown(ids: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """Ids as everyone may read them: those that are addresses are without their secrets."""
+    if not pc.any(pc.match_substring(ids, "://")).as_py():
+        return ids
+    return pa.array([text and without_passwords(text) for text in ids.to_pylist()], pa.string())
 
 
 def absolute(paths: pa.ChunkedArray) -> pa.Array:
@@ -115,7 +136,12 @@ def absolute(paths: pa.ChunkedArray) -> pa.Array:
 
 
 def load_manifest(
-    source: SourceConfig, classes: Sequence[str] | None, *, split: str, multi_label: bool = False
+    source: SourceConfig,
+    classes: Sequence[str] | None,
+    *,
+    split: str,
+    multi_label: bool = False,
+    stated_in: str = "",
 ) -> Manifest:
     """Read a source and check it.
 
@@ -124,17 +150,24 @@ def load_manifest(
         classes: the K class names; None derives them: sorted names, or indices up to the largest.
         split: name of the split, for messages.
         multi_label: whether a video may have several labels, or none.
+        stated_in: the file that the class names are from, for messages.
 
     Raises:
         DataError: nothing is listed, an id is missing or listed twice, a label is no class, or a segment has no length.
     """
-    listing = source.read()
-    where = f"{split} data {source.describe()}"
+    where, setting = f"{split} data {source.describe()}", f"data.{split}.source"
+    try:
+        listing = source.read()
+    except DataError as error:
+        raise DataError(f"{error}{'' if setting in str(error) else f'  [{setting}]'}") from error
     if listing.num_rows == 0:
         raise DataError(f"{where}: lists no video; check its path and its where/where_not conditions")
-    names, labels, label_sets = _labels(listing, classes, where, multi_label=multi_label)
+    try:
+        names, labels, label_sets = _labels(listing, classes, where, multi_label=multi_label)
+    except DataError as error:
+        raise DataError(f"{error}{f'  [{stated_in}]' if stated_in else ''}") from error
     columns = {
-        "video_id": listing["video_id"].cast(pa.string()),
+        "video_id": shown(listing["video_id"].cast(pa.string())),
         "path": listing["path"],
         "label": labels,
     }
@@ -161,9 +194,11 @@ def read_classes(path: str, *, setting: str = "data.classes") -> tuple[str, ...]
         DataError: it is missing, empty, or names a class twice.
     """
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise DataError(f"{setting}: {path} is no regular file; it should hold a class name a line")
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+    except (OSError, ValueError) as error:
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", error)
         raise DataError(f"{setting}: {path} cannot be read: {why}; it should hold a class name a line") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
@@ -189,7 +224,7 @@ def check_files(manifest: Manifest, max_missing_fraction: float) -> None:
     """
     paths = [shard_of(path) for path in manifest.table["path"].to_pylist() if "://" not in path]
     looked_at = paths[:: -(-len(paths) // NUM_FILES_LOOKED_AT) or 1]
-    missing = [path for path in looked_at if not Path(path).exists()]
+    missing = [path for path in looked_at if not os.path.exists(path)]  # noqa: PTH110 - Path's raises for a name that is too long
     if looked_at and len(missing) / len(looked_at) > max_missing_fraction:
         raise DataError(
             f"{manifest.where}: {len(missing)} of the {len(looked_at)} video files looked at do not exist, "

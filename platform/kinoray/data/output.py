@@ -44,7 +44,7 @@ class OutputFolder:
         # A store shows an object when its upload is complete; a file system shows it from its first byte.
         is_local = isinstance(filesystem, LocalFileSystem)
         draft = f"{base}/{WORK}/{uuid4().hex}" if is_local else f"{base}/{name}"
-        try:
+        with self._failures(name, "written"):
             if is_local:
                 filesystem.create_dir(f"{base}/{WORK}")
             try:
@@ -57,9 +57,6 @@ class OutputFolder:
             if is_local:
                 filesystem.create_dir(f"{base}/{name}".rpartition("/")[0])
                 filesystem.move(draft, f"{base}/{name}")
-        except (OSError, pa.ArrowException) as error:
-            told = " ".join(str(error).split())
-            raise ResourceError(without_passwords(f"{self.path(name)}: cannot be written: {told}")) from error
 
     def write(self, name: str, content: bytes) -> None:
         """Write or replace a file.
@@ -71,26 +68,40 @@ class OutputFolder:
             file.write(content)
 
     def open(self, name: str) -> pa.NativeFile | None:
-        """A file for reading, None where there is none."""
+        """A file for reading, None where there is none.
+
+        Raises:
+            ResourceError: it cannot be opened.
+        """
         filesystem, base = self._place
-        try:
-            return filesystem.open_input_file(f"{base}/{name}")
-        except FileNotFoundError:
-            return None
+        with self._failures(name, "read"):
+            try:
+                return filesystem.open_input_file(f"{base}/{name}")
+            except FileNotFoundError:
+                return None
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, None where there is none."""
+        """The content of a file, None where there is none.
+
+        Raises:
+            ResourceError: it cannot be read.
+        """
         file = self.open(name)
         if file is None:
             return None
-        with file:
+        with self._failures(name, "read"), file:
             content: bytes = file.read()
         return content
 
     def names(self) -> list[str]:
-        """Of all files that lie directly in it."""
+        """Of all files that lie directly in it.
+
+        Raises:
+            ResourceError: it cannot be listed.
+        """
         filesystem, base = self._place
-        found = filesystem.get_file_info(FileSelector(base, allow_not_found=True))
+        with self._failures("", "listed"):
+            found = filesystem.get_file_info(FileSelector(base, allow_not_found=True))
         return [info.base_name for info in found if info.type == FileType.File]
 
     def sizes(self, folder: str) -> dict[str, int]:
@@ -110,6 +121,15 @@ class OutputFolder:
         filesystem, base = self._place
         if filesystem.get_file_info(f"{base}/{WORK}").type == FileType.Directory:
             filesystem.delete_dir(f"{base}/{WORK}")
+
+    @contextmanager
+    def _failures(self, name: str, what: str) -> Iterator[None]:
+        """Of the file system, told with the name of a file and what cannot be done."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            told = " ".join(str(error).split())
+            raise ResourceError(without_passwords(f"{self.path(name)}: cannot be {what}: {told}")) from error
 
     @cached_property
     def _place(self) -> tuple[FileSystem, str]:

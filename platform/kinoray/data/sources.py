@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyarrow import csv, json, parquet
 from pydantic import BeforeValidator, Field
 
 from kinoray.config.kinds import KindConfig, KindTable
+from kinoray.data.paths import parent_folder, rooted, split_uri
 from kinoray.data.rows import GROUP, READING_COLUMNS
 from kinoray.errors import DataError, DecodeError
 from kinoray.video.files import open_video_file
@@ -78,15 +81,16 @@ class ManifestSource(SourceConfig):
     def read(self) -> pa.Table:
         texts = dict.fromkeys(("video_id", self.path_column, self.label_column, self.group_column), pa.string())
         table = read_table(self.path, texts | dict.fromkeys(SEGMENT_COLUMNS, pa.float64()))
-        for column, values in self.where.items():
-            table = table.filter(_is_in(table, column, values, self.path))
-        for column, values in self.where_not.items():
-            table = table.filter(pc.invert(_is_in(table, column, values, self.path)))
+        is_wanted = self._is_wanted(table)
+        rows = np.flatnonzero(is_wanted)
+        table = table.filter(pa.array(is_wanted))
         paths = _column(table, self.path_column, self.path, pa.string())
         if paths.null_count:
             raise DataError(f"{self.path}: column '{self.path_column}' is empty in {paths.null_count} row(s)")
         columns = {
-            "path": rooted(self.root or parent_folder(self.path), paths),
+            "path": rooted(
+                self.root or parent_folder(self.path), paths, self.path, lambda number: f"row {rows[number] + 1}"
+            ),
             "label": indices_or_names(_column(table, self.label_column, self.path)),
         }
         for name in SEGMENT_COLUMNS:
@@ -102,6 +106,15 @@ class ManifestSource(SourceConfig):
         else:
             columns["video_id"] = pa.array(_segment_ids(paths.to_pylist(), columns), pa.string())
         return pa.table(columns)
+
+    def _is_wanted(self, table: pa.Table) -> NDArray[np.bool_]:
+        """``(L,)``: which rows meet the conditions."""
+        is_wanted = np.ones(table.num_rows, np.bool_)
+        for column, values in self.where.items():
+            is_wanted &= _is_in(table, column, values, self.path).to_numpy()
+        for column, values in self.where_not.items():
+            is_wanted &= ~_is_in(table, column, values, self.path).to_numpy()
+        return is_wanted
 
 
 class FolderSource(SourceConfig):
@@ -172,7 +185,7 @@ def read_table(path: str, types: Mapping[str, pa.DataType] | None = None) -> pa.
     Raises:
         DataError: it is missing, unreadable or of another format.
     """
-    suffix = Path(_split_uri(path)[0]).suffix.lower()
+    suffix = Path(split_uri(path)[0]).suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         raise DataError(
             f"{path}: a manifest, got the ending '{suffix}'; it should be one of {' '.join(TABLE_SUFFIXES)}"
@@ -187,13 +200,15 @@ def read_table(path: str, types: Mapping[str, pa.DataType] | None = None) -> pa.
             table = parquet.read_table(file)
         else:
             table = json.read_json(file)
+        table.validate(full=True)  # else bytes that are no UTF-8 raise where they are first looked at
+        table.schema.to_string()  # the same of names
     except DecodeError as error:
         if error.reason == "missing":
             raise DataError(
                 f"{path}: no such file (looked from {Path.cwd()}); a manifest is a table with a row per video"
             ) from error
         raise DataError(f"{' '.join(str(error).split())}; a manifest is a table with a row per video") from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         told = " ".join(str(error).split())
         raise DataError(f"{path}: cannot be read as {suffix[1:]}: {told}") from error
     if table.num_rows == 0:
@@ -238,31 +253,6 @@ def indices_or_names(labels: pa.Array | pa.ChunkedArray) -> pa.Array | pa.Chunke
     return labels if is_text and not numbers.cast(pa.string()).equals(labels) else numbers
 
 
-def _split_uri(path: str) -> tuple[str, str]:
-    """Location and options (from ``?`` on) of a URI; a local path has no options."""
-    location, mark, options = path.partition("?") if "://" in path else (path, "", "")
-    return location, mark + options
-
-
-def parent_folder(path: str) -> str:
-    """Where a file lies, with the options of its URI."""
-    location, options = _split_uri(path)
-    return location.rpartition("/")[0] + options if "://" in path else str(Path(path).parent)
-
-
-def rooted(root: str, paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Paths below a folder or a URI, joined as text; absolute ones and URIs stay as they are.
-
-    Args:
-        root: what follows a ``?`` in a URI are options of the file system, and go to the end.
-        paths: (L,) strings.
-    """
-    location, options = _split_uri(root)
-    prefix = "" if root in {"", "."} else location.rstrip("/") + "/"
-    joined = pc.binary_join_element_wise(prefix, paths, options, "")
-    return pc.if_else(pc.match_substring_regex(paths, "^/|://"), paths, joined)
-
-
 def _segment_ids(paths: list[str], columns: Mapping[str, pa.ChunkedArray]) -> list[str]:
     """Ids of rows that have none: the path and, where it is one of several segments, its seconds."""
     nones = [None] * len(paths)
@@ -281,7 +271,7 @@ def _from_path(value: object) -> object:
     """A bare path stands for the source that fits it: a manifest by its ending, else a folder per class."""
     if not isinstance(value, str):
         return value
-    if Path(_split_uri(value)[0]).suffix.lower() in TABLE_SUFFIXES:
+    if Path(split_uri(value)[0]).suffix.lower() in TABLE_SUFFIXES:
         return {"kind": "manifest", "path": value}
     return {"kind": "folder", "root": value}
 

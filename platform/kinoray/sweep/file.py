@@ -208,7 +208,12 @@ class Sweep(Config):
             ConfigError: it has problems, or does not measure the sweep's metric, or an override would be lost.
         """
         self._check_overrides(overrides)
-        recipe = Recipe.load(self.recipe_path, overrides)
+        try:
+            recipe = Recipe.load(self.recipe_path, overrides)
+        except ConfigError as error:
+            if self.recipe_path.is_file():
+                raise
+            raise ConfigError(f"{error}{self.set_by('recipe')}") from error
         metric = self.metric or recipe.evaluation.monitor
         if recipe.data.val is None:
             raise ConfigError(f"{self.recipe_path}: data.val, got none; a sweep ranks its trials by a metric of it")

@@ -2,36 +2,24 @@
 
 import csv
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from kinoray.config.suggest import did_you_mean
-from kinoray.errors import ConfigError, ResourceError
+from kinoray.errors import ConfigError
 from kinoray.metrics import SMALLER_IS_BETTER, merit
 from kinoray.site import Site
-from kinoray.tracking.store import (
-    checked_uri,
-    connect,
-    default_uri,
-    public_uri,
-    quiet,
-    refusals_named,
-    sqlite_file,
-)
+from kinoray.tracking.finding import existing_store, find_one
+from kinoray.tracking.store import quiet, refusals_named
 from kinoray.tracking.summary import History
 from kinoray.tracking.trial_run import STATUS_TAG
 
 CURVES = ("train/epoch_loss", "train/lr")
 """What is drawn besides metrics of the val split."""
 SECONDS = "train/epoch_seconds"
-NUM_NAMES_SUGGESTED = 5
-NUM_RECENT = 200
 MAX_RUNS = 50_000
 """As many as a store gives at once."""
 MISSING = "–"
@@ -88,24 +76,18 @@ class ComparedRun:
 
 
 def load_runs(site: Site, names: Sequence[str]) -> list[ComparedRun]:
-    """Runs by MLflow's id or by name; for a sweep, its trials.
+    """Runs by MLflow's id, its beginning, or name; for a sweep, its trials.
 
     Raises:
         ResourceError: the store does not answer.
         ConfigError: a name is unknown or that of several runs.
     """
-    uri = checked_uri(site.tracking_uri or default_uri(site.storage_path()))
-    file = sqlite_file(uri)
-    if file is not None and not file.is_file():
-        raise ResourceError(
-            f"tracking: {public_uri(uri)} does not exist; name the store by --site or site.tracking_uri"
-        )
-    client = connect(uri)
+    client, uri = existing_store(site)
     with quiet(), refusals_named(uri):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         found: dict[str, Run] = {}
         for name in names:
-            run = _find(client, experiments, name)
+            run = find_one(client, experiments, name)
             trials = _trials(client, run) if run.data.tags.get("kind") == "sweep" else [run]
             if not trials:
                 raise ConfigError(f"{name}: is a sweep without a trial; wait for its first, or name other runs")
@@ -158,28 +140,6 @@ def compared_csv(runs: Sequence[ComparedRun]) -> str:
         values = [values[number] for values in params.values()]
         writer.writerow([run.name, run.run_id, run.status, *values, *figures, *spent])
     return text.getvalue()
-
-
-def _find(client: MlflowClient, experiments: list[str], name: str) -> Run:
-    if re.fullmatch(r"[0-9a-f]{32}", name):
-        try:
-            run = client.get_run(name)
-        except MlflowException as error:
-            raise ConfigError(f"{name}: the store has no run of this id") from error
-        if run.info.lifecycle_stage != "active":
-            raise ConfigError(f"{name}: the run is deleted; bring it back with `mlflow runs restore --run-id {name}`")
-        return run
-    quoted = name.replace("'", "\\'")
-    runs = client.search_runs(experiments, f"attributes.run_name = '{quoted}'", max_results=NUM_NAMES_SUGGESTED)
-    if len(runs) > 1:
-        ids = ", ".join(run.info.run_id for run in runs)
-        raise ConfigError(f"{name}: is the name of several runs; give an id instead: {ids}")
-    if not runs:
-        recent = client.search_runs(experiments, max_results=NUM_RECENT)
-        names = list(dict.fromkeys(run.info.run_name for run in recent))
-        last = f"; the last ones are {', '.join(names[:NUM_NAMES_SUGGESTED])}" if names else "; it has none"
-        raise ConfigError(f"{name}: the store has no run of this name or id{did_you_mean(name, names)}{last}")
-    return runs[0]
 
 
 def _trials(client: MlflowClient, sweep: Run) -> list[Run]:

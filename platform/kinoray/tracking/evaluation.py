@@ -17,9 +17,10 @@ from kinoray.tracking.confusion import confusion_picture
 from kinoray.tracking.mistakes import mistake_files
 from kinoray.tracking.outbox import first_line, upload
 from kinoray.tracking.pictures import png_bytes
+from kinoray.tracking.provenance import git_tags
 from kinoray.tracking.run import DatasetInfo, RunTracker
 from kinoray.tracking.store import connect, default_uri, quiet, refusals_named
-from kinoray.tracking.training import find_run, git_tags, recipe_params
+from kinoray.tracking.training import find_run, recipe_params
 from kinoray.train.events import Evaluation
 from kinoray.train.report import Report
 from kinoray.video.files import without_passwords

@@ -15,6 +15,7 @@ from mlflow.utils.validation import (
     MAX_TAG_VAL_LENGTH,
 )
 
+from kinoray.config.secrets import without_passwords
 from kinoray.tracking.store import public_uri, why_no_answer
 
 logger = logging.getLogger("kinoray.tracking")
@@ -127,5 +128,5 @@ def upload(client: MlflowClient, run_id: str, path: str, content: bytes) -> None
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    """What an error says, in one line; MLflow's errors quote the store's URI with its password."""
+    return without_passwords(next(iter(str(error).splitlines()), type(error).__name__))

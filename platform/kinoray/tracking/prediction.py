@@ -8,9 +8,10 @@ from kinoray.predict.listing import Listing
 from kinoray.predict.request import Request
 from kinoray.recognizer import VideoRecognizer
 from kinoray.site import Site
+from kinoray.tracking.provenance import git_tags
 from kinoray.tracking.run import DatasetInfo, RunTracker, ended
 from kinoray.tracking.store import default_uri
-from kinoray.tracking.training import git_tags, recipe_params
+from kinoray.tracking.training import recipe_params
 from kinoray.video.files import without_passwords
 
 

@@ -56,6 +56,7 @@ class DatasetInfo:
         source: path or URI of the manifest.
         digest: of the manifest; MLflow keeps the first 36 characters.
         context: ``training``, ``validation`` or ``testing``.
+        listing: digest that does not depend on where the files lie; empty where it is not told.
     """
 
     name: str
@@ -63,6 +64,7 @@ class DatasetInfo:
     digest: str
     num_videos: int
     context: str
+    listing: str = ""
 
 
 class RunTracker:
@@ -372,4 +374,5 @@ def _dataset_input(split: str, info: DatasetInfo) -> DatasetInput:
         profile=json.dumps({"num_videos": info.num_videos}),
     )
     tags = [InputTag("mlflow.data.context", info.context), InputTag("split", split)]
+    tags += [InputTag("listing", info.listing)] if info.listing else []
     return DatasetInput(dataset=dataset, tags=tags)

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from kinoray.config.secrets import without_passwords
 from kinoray.errors import ConfigError, ResourceError
 
 ANSWER_SECONDS = 3.0
@@ -74,7 +75,9 @@ def sqlite_file(uri: str) -> Path | None:
 def public_uri(uri: str) -> str:
     """The URI without user name and password, for messages and links."""
     parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+    if "@" in parts.netloc:
+        uri = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return without_passwords(uri)
 
 
 def why_no_answer(uri: str) -> str:
@@ -179,7 +182,8 @@ def refusals_named(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, CommandError) as error:
-        raise ResourceError(f"tracking: {public_uri(uri)} refuses: {str(error).splitlines()[0]}") from error
+        told = without_passwords(str(error).splitlines()[0])
+        raise ResourceError(f"tracking: {public_uri(uri)} refuses: {told}") from error
 
 
 @contextmanager
@@ -187,6 +191,8 @@ def quiet() -> Iterator[None]:
     """Hold back what MLflow says about itself: table creation, git, missing examples, deprecations of its own."""
     # Bars of files that never leave this machine, in logs too. Read anew at each use, and whoever sets it has it.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # A link to the run, with the password that the server's URI holds; ours is shown without.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     levels = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
     for name in levels:
         logging.getLogger(name).setLevel(logging.ERROR)

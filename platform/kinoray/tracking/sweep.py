@@ -13,13 +13,15 @@ from kinoray.data.config import Dataset
 from kinoray.errors import KinorayError
 from kinoray.metrics import SMALLER_IS_BETTER
 from kinoray.recipe import Recipe
-from kinoray.site import Site
+from kinoray.site import Allocation, Site
+from kinoray.sweep.datasets import dataset_key
 from kinoray.sweep.file import Sweep, SweepEvent, SweepFinished, SweepStarted, TrialChanged, TrialEvent
 from kinoray.sweep.trials import Trial, TrialState
 from kinoray.sweep.trials import ranked as ranked_states
 from kinoray.tracking.compare_picture import curves_of_runs_picture
 from kinoray.tracking.outbox import logger
 from kinoray.tracking.pictures import png_bytes
+from kinoray.tracking.provenance import environment_files, environment_here
 from kinoray.tracking.run import DatasetInfo, RunTracker, Scalar, Status
 from kinoray.tracking.store import checked_uri, connect, default_uri, page_link, quiet, refusals_named
 from kinoray.tracking.summary import Point
@@ -48,20 +50,22 @@ INTERRUPTED = "interrupted"
 PICTURE_SECONDS = 60.0
 """Least time between two drawings of the sweep's pictures, which take a second of CPU."""
 SWEEP_ID_TAG = "sweep_id"
+SCHEDULER_TAG = "scheduler"
 MODEL_TAG, MODEL_SOURCE_TAG = "best_model", "best_model_checkpoint"
 
 
 @contextmanager
 def tracked_sweep(
-    sweep: Sweep, recipe: Recipe, dataset: Dataset, site: Site, *, sweep_id: str
+    sweep: Sweep, recipe: Recipe, datasets: Mapping[str, Dataset], site: Site, allocation: Allocation, *, sweep_id: str
 ) -> Iterator["SweepTracker"]:
     """Record a sweep; one that goes on does so in the runs that it has.
 
     Args:
         sweep: its name is that of the run.
         recipe: that all trials start from.
-        dataset: becomes the runs' datasets.
+        datasets: by ``dataset_key``, of the recipe and of those of all trials; they become the runs' datasets.
         site: names the store and the experiment.
+        allocation: what each trial gets; becomes a part of the sweep's artifact ``environment.json``.
         sweep_id: of its record. Names are no help: other storage may hold a sweep of this name, or have held one.
 
     Raises:
@@ -70,8 +74,10 @@ def tracked_sweep(
     """
     uri = checked_uri(site.tracking_uri or default_uri(site.storage_path()))
     run_id = find_run(uri, site.experiment, sweep_id, tag=SWEEP_ID_TAG)
-    plan = _Plan(sweep, recipe, dataset_infos(dataset), origin_tags(site), uri, site.experiment, sweep_id)
+    infos = {key: dataset_infos(dataset) for key, dataset in datasets.items()}
+    plan = _Plan(sweep, recipe, infos, origin_tags(site), uri, site.experiment, sweep_id)
     parent = plan.open_parent(run_id)
+    parent.put_files(environment_files(environment_here(site, allocation), resumed=run_id is not None))
     earlier, models = {}, {}
     if run_id is not None:
         earlier = earlier_trials(uri, parent, f"val/{recipe.evaluation.monitor}")
@@ -273,7 +279,7 @@ class _Plan:
 
     sweep: Sweep
     recipe: Recipe
-    datasets: Mapping[str, DatasetInfo]
+    datasets: Mapping[str, Mapping[str, DatasetInfo]]
     origin: Mapping[str, str]
     uri: str
     experiment: str
@@ -303,6 +309,7 @@ class _Plan:
             "kind": "trial",
             "sweep": self.sweep.name,
             "trial": str(trial.number),
+            SCHEDULER_TAG: self.sweep.scheduler.kind,
             RUN_NAME_TAG: trial.name,
             MLFLOW_PARENT_RUN_ID: parent_id,
             **recipe_tags(recipe),
@@ -324,7 +331,7 @@ class _Plan:
             params=params,
             tags=tags,
             recipe_yaml=recipe.yaml(),
-            datasets=self.datasets,
+            datasets=self.datasets.get(dataset_key(recipe), {}),
             resume_run_id=run_id,
             monitor=recipe.evaluation.monitor,
         )

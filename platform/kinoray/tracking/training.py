@@ -1,33 +1,33 @@
 """A training run in MLflow from its first line to its end, however it ends."""
 
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+
+import pyarrow as pa
 
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
 from kinoray.recipe import Recipe
-from kinoray.site import Site
+from kinoray.site import Allocation, Site
 from kinoray.tracking.mistakes import mistake_files
 from kinoray.tracking.model import log_recognizer
 from kinoray.tracking.outbox import first_line
+from kinoray.tracking.provenance import environment_files, environment_here, git_tags
 from kinoray.tracking.run import DatasetInfo, RunTracker, ended
 from kinoray.tracking.store import checked_uri, connect, default_uri, quiet, refusals_named
 from kinoray.train.checkpoint import Checkpoint, copy_for_inference, open_checkpoint
 from kinoray.video.files import without_passwords
 
-GIT_TIMEOUT_SECONDS = 5
-COMMIT_VARIABLE = "KINORAY_GIT_COMMIT"
 RUN_NAME_TAG = "kinoray.run"
 
 
 @contextmanager
 def tracked_training(
-    recipe: Recipe, dataset: Dataset, site: Site, *, run_name: str, resume: bool = False
+    recipe: Recipe, dataset: Dataset, site: Site, allocation: Allocation, *, run_name: str, resume: bool = False
 ) -> Iterator[RunTracker]:
     """Record a training run; one that is resumed goes on in its MLflow run.
 
@@ -35,6 +35,7 @@ def tracked_training(
         recipe: becomes params and the artifact ``recipe.yaml``.
         dataset: becomes the run's datasets.
         site: names the store and the experiment; its fields become tags ``site.*``.
+        allocation: what the run gets; becomes a part of the artifact ``environment.json``.
         run_name: unique to the run.
         resume: go on in the run of this name, if there is one.
 
@@ -44,6 +45,7 @@ def tracked_training(
     """
     uri = site.tracking_uri or default_uri(site.storage_path())
     tags = {"kind": "training", RUN_NAME_TAG: run_name, **recipe_tags(recipe), **origin_tags(site)}
+    resumed = find_run(uri, site.experiment, run_name) if resume else None
     tracker = RunTracker.start(
         uri=uri,
         experiment=site.experiment,
@@ -52,11 +54,12 @@ def tracked_training(
         tags=tags,
         recipe_yaml=recipe.yaml(),
         datasets=dataset_infos(dataset),
-        resume_run_id=find_run(uri, site.experiment, run_name) if resume else None,
+        resume_run_id=resumed,
         classes=dataset.classes,
         monitor=recipe.evaluation.monitor,
     )
     with ended(tracker):
+        tracker.put_files(environment_files(environment_here(site, allocation), resumed=resumed is not None))
         yield tracker
         if dataset.val is not None and recipe.data.val is not None:
             tracker.put_files(mistake_files(tracker.mistakes, dataset.val, recipe.data.val))
@@ -92,33 +95,6 @@ def _log_lean(uri: str, run_id: str, opened: Checkpoint) -> str:
             checkpoint_dir=lean,
             metrics={f"val/{name}": value for name, value in opened.metrics.items()},
         )
-
-
-def git_tags() -> dict[str, str]:
-    """The commit of the code that runs, and whether it was changed since; empty outside a checkout.
-
-    An uploaded job has no checkout; whoever submits it may tell the commit in ``KINORAY_GIT_COMMIT``.
-    """
-    given = os.environ.get(COMMIT_VARIABLE)
-    if given:
-        return {"mlflow.source.git.commit": given}
-    root = Path(__file__).resolve().parents[3]
-    if not (root / "platform" / "kinoray").is_dir():  # installed: the checkout around it is another project's
-        return {}
-    try:
-        commit, changes = (
-            subprocess.run(  # noqa: S603 - fixed words
-                ["git", "-C", str(root), *words],  # noqa: S607 - whichever git the user has
-                capture_output=True,
-                text=True,
-                timeout=GIT_TIMEOUT_SECONDS,
-                check=True,
-            ).stdout.strip()
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return {"mlflow.source.git.commit": commit, "git_changed": str(bool(changes)).lower()}
 
 
 def find_run(uri: str, experiment: str, value: str, *, tag: str = RUN_NAME_TAG) -> str | None:
@@ -165,6 +141,13 @@ def dataset_infos(dataset: Dataset) -> dict[str, DatasetInfo]:
     return infos
 
 
+def listing_digest(manifest: Manifest) -> str:
+    """12 hex digits of what is listed, wherever the files lie: all that order and randomness of a run follow from."""
+    index = manifest.table.schema.get_field_index("path")
+    nowhere = pa.array([""] * manifest.num_videos, pa.string())
+    return replace(manifest, table=manifest.table.set_column(index, "path", nowhere)).digest()
+
+
 def _info(manifest: Manifest, context: str) -> DatasetInfo:
     source = without_passwords(manifest.source)
-    return DatasetInfo(source, source, manifest.digest(), manifest.num_videos, context)
+    return DatasetInfo(source, source, manifest.digest(), manifest.num_videos, context, listing_digest(manifest))

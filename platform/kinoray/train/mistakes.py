@@ -26,15 +26,15 @@ def worst_mistakes(
     wrong = np.flatnonzero(~targets[np.arange(len(targets)), predicted])
     confidence = probabilities[wrong, predicted[wrong]]
     worst = wrong[np.argsort(-confidence, kind="stable")][:MAX_MISTAKES]
-    rows = manifest.table.select(["video_id", "path"]).take(positions[worst]).to_pylist()
+    ids, paths = manifest.table["video_id"].take(positions[worst]), manifest.shown_paths(positions[worst])
     mistakes = []
-    for number, row in zip(worst, rows, strict=True):
+    for number, video_id, path in zip(worst, ids.to_pylist(), paths, strict=True):
         classes = np.flatnonzero(targets[number])
         mistakes.append(
             Mistake(
                 position=int(positions[number]),
-                video_id=row["video_id"],
-                path=row["path"],
+                video_id=video_id,
+                path=path,
                 labels=tuple(classes.tolist()),
                 predicted=int(predicted[number]),
                 confidence=float(probabilities[number, predicted[number]]),

@@ -84,13 +84,10 @@ def score_predictions(
         DataError: too many videos could not be read, or all.
     """
     assert np.array_equal(predictions.positions, np.arange(manifest.num_videos)), "every video is scored exactly once"
-    paths = manifest.table["path"]
+    failed = np.flatnonzero(~predictions.good)
     bad = tuple(
-        BadVideo(video_id, paths[position].as_py(), error)
-        for video_id, position, error in zip(
-            predictions.video_ids, predictions.positions.tolist(), predictions.errors, strict=True
-        )
-        if error
+        BadVideo(predictions.video_ids[number], path, predictions.errors[number])
+        for number, path in zip(failed, manifest.shown_paths(predictions.positions[failed]), strict=True)
     )
     check_bad_videos(bad, len(predictions.errors), recipe.data.max_bad_fraction)
     good = predictions.good
@@ -143,7 +140,7 @@ def write_predictions(predictions: Predictions, manifest: Manifest, path: Path) 
     table = pa.table(
         {
             "video_id": predictions.video_ids,
-            "path": manifest.table["path"].take(pa.array(predictions.positions)),
+            "path": manifest.shown_paths(predictions.positions),
             "label": manifest.label_names().take(pa.array(predictions.labels)),
             "predicted": pc.if_else(good, names.take(pa.array(best)), None),
             "scores": scores,

@@ -1,6 +1,5 @@
 """Where the bytes of a video come from: local paths, object stores, web servers."""
 
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import BinaryIO, cast
 
 from pyarrow import ArrowException
 
+from kinoray.config.secrets import without_passwords as without_passwords  # noqa: PLC0414 - others take it from here
 from kinoray.errors import DecodeError
 from kinoray.video.ranged import RangedFile
 from kinoray.video.stores import is_denied, is_missing, is_refused, local_path, open_stored
@@ -93,14 +93,6 @@ def named_failures(path: str) -> Iterator[None]:
         may_pass = isinstance(error, OSError) and local_path(path) is None and not is_refused(text)
         reason = "unavailable" if may_pass else "unreadable"
         raise DecodeError(f"{shown}: cannot be fetched ({told})", reason) from None
-
-
-def without_passwords(text: str) -> str:
-    """A text whose URIs hold no password, secret key or signature: messages are read by everyone who sees the run."""
-    text = re.sub(r"s3://[^/@\s:]+:[^@\s]+@", "s3://***@", text)  # its secret keys hold slashes
-    text = re.sub(r"://[^/@\s]*:[^/@\s]*@", "://***@", text)
-    text = re.sub(r"(https?)://[^/@\s]+@", r"\1://***@", text)  # a token may stand for the user
-    return re.sub(r"(?i)([?&][^=&\s]*(?:signature|sig|token|secret|password|credential|key)=)[^&\s]+", r"\1***", text)
 
 
 def _check_local(path: str) -> str:

@@ -38,7 +38,9 @@ def read_sound(path: str, name: str, rate: int) -> NDArray[np.float32]:
     """
     source = BytesIO(read_shard_video(path)) if is_shard_path(path) else open_video_file(path)
     try:
-        with av.open(source, "r", options=_OPTIONS, **ENCODING) as container:
+        # Otherwise a name such as "a:b.wav" would be taken for one of FFmpeg's protocols.
+        file = f"file:{source}" if isinstance(source, str) else source
+        with av.open(file, "r", options=_OPTIONS, **ENCODING) as container:
             pieces = list(_pieces(container, name, rate))
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(f"{name}: its sound cannot be decoded ({' '.join(str(error).split())})") from error

@@ -59,6 +59,26 @@ def test_failure_at_work_is_1(job: Job) -> None:
     assert (code, err) == (1, "train.py: training diverged\n")
 
 
+SECRET = "s3://KEY:c4nary/x@bucket/a.csv?secret_key=c4nary"
+
+
+def test_a_message_holds_no_secret(job: Job) -> None:
+    code, _, err = job(ConfigError(f"model.depht: no such field  [--set model.depht={SECRET}]"), [])
+    shown = "s3://***@bucket/a.csv?secret_key=***"
+    assert (code, err) == (2, f"train.py: model.depht: no such field  [--set model.depht={shown}\n")
+
+
+def test_nor_does_a_traceback(job: Job) -> None:
+    problem = RuntimeError(f"{SECRET} is strange")
+    problem.__cause__ = ValueError(f"cannot parse {SECRET}")
+    code, _, err = job(problem, [])
+    assert code == 1
+    assert "c4nary" not in err
+    assert "Traceback (most recent call last):\n" in err
+    assert err.endswith("RuntimeError: s3://***@bucket/a.csv?secret_key=*** is strange\n")
+    assert "ValueError: cannot parse s3://***@bucket" in err
+
+
 def test_an_interrupt_is_130(job: Job) -> None:
     code, _, err = job(KeyboardInterrupt(), [])
     assert (code, err) == (130, "\ntrain.py: interrupted\n")

@@ -12,7 +12,8 @@ from kinoray.data.annotations import (
     read_text,
 )
 from kinoray.data.annotations_lists import VideoListSource
-from kinoray.data.sources import indices_or_names, rooted
+from kinoray.data.paths import rooted
+from kinoray.data.sources import indices_or_names
 from kinoray.errors import DataError
 
 
@@ -97,7 +98,7 @@ def test_a_damaged_first_file_is_not_passed_over(tmp_path):
 )
 def test_relative_paths_start_from_the_root(root, joined):
     paths = pa.array(["a b.mp4", "/abs/c.mp4", "s3://other/d.mp4"])
-    assert rooted(root, paths).to_pylist() == [joined, "/abs/c.mp4", "s3://other/d.mp4"]
+    assert rooted(root, paths, "list.csv", str).to_pylist() == [joined, "/abs/c.mp4", "s3://other/d.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_jester(tmp_path, prefix):
     ("line", "told"),
     [
         ("two;Stop Sign", "an id and a class, got 'two;Stop Sign'; a line should read like '34870;Drumming Fingers'"),
-        ("2;Go Sign", "a class, got '2;Go Sign'; its list of labels names 1 classes: Stop Sign"),
+        ("2;Go Sign", "a class, got '2;Go Sign'; {labels} names 1 classes: Stop Sign"),
         ("2", "a class, got '2'"),
     ],
 )

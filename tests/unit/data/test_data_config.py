@@ -65,10 +65,12 @@ def test_classes_have_to_fit_the_model(config):
     derived = config({"train": ["walk", "run"]})
     for num_classes in (1, 3):
         assert refusal(DataError, derived.load, num_classes).endswith(
-            f"has labels of 2 classes, model.num_classes is {num_classes}; "
+            f"has labels of 2 classes, the last of them in row 1 (train0.mp4), model.num_classes is {num_classes}; "
             "set it to 2, correct the labels, or name all classes in data.classes"
         )
-    assert "has labels of 6 classes, model.num_classes is 5" in refusal(DataError, config({"train": [0, 5]}).load, 5)
+    assert "has labels of 6 classes, the last of them in row 2 (train1.mp4), model.num_classes is 5" in refusal(
+        DataError, config({"train": [0, 5]}).load, 5
+    )
     assert refusal(DataError, config({"train": ["a"]}, classes=["a", "b"]).load, 3) == (
         "data.classes: names 2 classes, model.num_classes is 3; the two should be equal"
     )

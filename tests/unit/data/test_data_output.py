@@ -46,7 +46,12 @@ def test_a_store_keeps_no_half_of_a_file(monkeypatch):
     assert output.sizes("") == {"whole": 5}
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path):
+def test_a_place_that_cannot_be_used_is_told(tmp_path):
     (tmp_path / "file").write_text("")
+    (tmp_path / "folder" / "x").mkdir(parents=True)
+    with pytest.raises(ResourceError, match=r"folder/x: cannot be read"):
+        OutputFolder(str(tmp_path / "folder")).read("x")
+    with pytest.raises(ResourceError, match=r"file/: cannot be listed"):
+        OutputFolder(str(tmp_path / "file")).names()
     with pytest.raises(ResourceError, match="cannot be written"):
         OutputFolder(str(tmp_path / "file" / "out")).write("x", b"")

@@ -204,8 +204,10 @@ def test_a_manifest_in_a_store(bucket, tmp_path, ending):
     client.upload_file(str(tmp_path / f"m.{ending}"), "clips", f"my lists/m.{ending}")
     source = TypeAdapter(AnySource).validate_python(f"s3://clips/my lists/m.{ending}{options}")
     assert isinstance(source, ManifestSource)
-    assert source.read()["path"].to_pylist() == [
-        f"s3://clips/my lists/a b/ü.mp4{options}", f"s3://clips/my lists/c.mp4{options}", "/abs/d.mp4",
+    assert "row 3: a path, got '/abs/d.mp4', a file of this machine in a list from elsewhere" in refusal(source)
+    relative = source.model_copy(update={"where_not": {"fold": (3,)}})
+    assert relative.read()["path"].to_pylist() == [
+        f"s3://clips/my lists/a b/ü.mp4{options}", f"s3://clips/my lists/c.mp4{options}",
     ]  # fmt: skip
     assert "no such file" in refusal(ManifestSource(path=f"s3://clips/none.{ending}{options}"))
 

@@ -9,12 +9,11 @@ from toy_training import load_data
 
 from kinoray.recipe import Recipe
 from kinoray.site import Site
+from kinoray.tracking.provenance import COMMIT_VARIABLE, git_tags
 from kinoray.tracking.training import (
-    COMMIT_VARIABLE,
     RUN_NAME_TAG,
     dataset_infos,
     find_run,
-    git_tags,
     log_model_of,
     origin_tags,
     recipe_params,
@@ -28,7 +27,9 @@ def test_nothing_that_is_shown_holds_a_password(
     tags = origin_tags(Site(tracking_uri="postgresql://me:secret@db:5432/runs"))
     assert tags["command"] == "train.py --set data.train.source=s3://***@bucket/a.csv"
     assert tags["site.tracking_uri"] == "postgresql://***@db:5432/runs"
-    recipe = toy_recipe({"training.init_from": "https://host/a.pth?X-Amz-Signature=secret"})
+    recipe = toy_recipe()
+    signed = recipe.training.model_copy(update={"init_from": "https://host/a.pth?X-Amz-Signature=secret"})
+    recipe = recipe.model_copy(update={"training": signed})  # files and --set that say so are refused
     assert recipe_params(recipe)["training.init_from"] == "https://host/a.pth?X-Amz-Signature=***"
     dataset = load_data(toy_recipe())
     train = replace(dataset.train, source="s3://key:sec/ret@bucket/a.csv")

@@ -58,3 +58,10 @@ def test_of_several_labels_any_is_right_and_without_labels_none() -> None:
 
 def test_a_perfect_evaluation_has_none() -> None:
     assert worst([[0.9, 0.1, 0], [0, 1, 0]], manifest_of([0, 1])) == []
+
+
+def test_signed_addresses_are_named_without_their_signature() -> None:
+    rows = [{"video_id": "v", "path": "https://host/a.mp4?id=7&X-Amz-Signature=c4nary", "label": 0}]
+    manifest = Manifest(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), ("a", "b"), "val", "listed")
+    (mistake,) = worst_mistakes(np.array([[0.1, 0.9]]), np.array([0]), np.array([0]), manifest)
+    assert mistake.path == "https://host/a.mp4?id=7&X-Amz-Signature=***"

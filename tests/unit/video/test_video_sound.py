@@ -1,6 +1,8 @@
 """Sound of any file, at any rate, as one channel."""
 
 import io
+import itertools
+import socket
 import wave
 
 import av
@@ -119,3 +121,31 @@ def test_far_too_much_sound(wav, monkeypatch):
     assert len(read_sound(wav(tone(440, RATE)), "a", RATE)) == RATE
     with pytest.raises(DecodeError, match="lasts more than 1 seconds; cut it into segments"):
         read_sound(wav(tone(440, 2 * RATE)), "a", RATE)
+
+
+def test_no_file_leads_elsewhere(tmp_path):
+    """A playlist must open neither addresses nor other files, whatever it calls itself."""
+    (tmp_path / "goal.wav").write_bytes(wav_bytes(tone(440, 5000)))
+    texts = (
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile '{}'\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=a\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 9 RTP/AVP 0\na={}\n",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        goals = (f"http://127.0.0.1:{server.getsockname()[1]}/a.wav", str(tmp_path / "goal.wav"), "goal.wav")
+        for text, goal, ending in itertools.product(texts, goals, (".wav", ".m3u8", ".ffconcat", ".sdp")):
+            path = tmp_path / f"list{ending}"
+            path.write_text(text.format(goal))
+            with pytest.raises(DecodeError, match="cannot be decoded"):
+                read_sound(str(path), "list", RATE)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+@pytest.mark.parametrize("name", ["concat:a.wav", "http:a.wav", "subfile,,start,0,end,9,,:a.wav", "a:b%03d.wav"])
+def test_a_name_is_a_name(tmp_path, monkeypatch, name):
+    """FFmpeg would take them for protocols and patterns of its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(wav_bytes(tone(440, 5000)))
+    assert len(read_sound(name, "a", RATE)) == 5000

@@ -34,11 +34,6 @@ class Plan:
     num_epochs: int
     folder: str
 
-    @property
-    def dataset(self) -> Dataset:
-        """Of the recipe as it is."""
-        return self.datasets[dataset_key(self.recipe)]
-
 
 def plan_sweep(sweep: Sweep, site: Site, capacity: Capacity, overrides: Sequence[str] = ()) -> Plan:
     """Check recipe, space, data and resources.
