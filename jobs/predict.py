@@ -15,16 +15,20 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "platform"))
 
 from kinoray.cli.arguments import load_site, run
-from kinoray.cli.console import make_console
-from kinoray.cli.predicting import Prediction, PredictionConsole, predict_parser, show_predicted
-from kinoray.cluster.predict.run import predict, share_out, written_shards
-from kinoray.cluster.session import capacity_of, session
-from kinoray.predict.request import note
-from kinoray.tracking.prediction import tracked_prediction
+from kinoray.cli.predict_arguments import check_arguments, predict_parser
 
 
 def main(arguments: Namespace) -> None:
     site = load_site(arguments)
+    check_arguments(arguments)
+    # Only now: it takes seconds, which nobody should wait to hear that a bucket may not be listed.
+    from kinoray.cli.console import make_console
+    from kinoray.cli.predicting import Prediction, PredictionConsole, show_predicted
+    from kinoray.cluster.predict.run import predict, share_out, written_shards
+    from kinoray.cluster.session import capacity_of, session
+    from kinoray.predict.request import note
+    from kinoray.tracking.prediction import tracked_prediction
+
     asked = Prediction(arguments, site)
     console = make_console()
     allocation = share_out(site, capacity_of(site))
@@ -34,10 +38,7 @@ def main(arguments: Namespace) -> None:
     known = asked.claim()
     listing = asked.listing()
     before = len(written_shards(asked.output))
-    console.print(
-        f"{arguments.model}: {listing.num_videos:,} videos of {arguments.videos}, {listing.num_bytes / 1e9:,.2f} GB; "
-        f"{before:,} of {listing.num_shards:,} shards written before; {allocation.describe()}"
-    )
+    console.print(f"{asked.describe(listing, before)}; {allocation.describe()}")
     with tracked_prediction(
         site,
         asked.recognizer,

@@ -1,7 +1,7 @@
-"""What a person says to ``jobs/predict.py`` and sees of it."""
+"""What a person sees of ``jobs/predict.py``, and how it begins."""
 
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -12,15 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kinoray.cli.arguments import job_parser
 from kinoray.cli.console import closing_table, progress_bar
+from kinoray.cli.predict_arguments import output_of
 from kinoray.cluster.predict.desk import Progress
 from kinoray.cluster.predict.run import Predicted
 from kinoray.cluster.predict.worker import Assignment
-from kinoray.data.output import OutputFolder
 from kinoray.errors import ConfigError, DataError
 from kinoray.exported.model import ExportedModel
-from kinoray.predict.listing import JOB, Listing, check_place, frozen_listing
+from kinoray.predict.listing import JOB, Listing, frozen_listing
 from kinoray.predict.request import Request, absolute_place, check_same, digest_of_views, digest_of_weights, views_of
 from kinoray.predict.scoring import classifier
 from kinoray.predict.table import SCORED, Written
@@ -30,30 +29,6 @@ from kinoray.site import Allocation, Site
 from kinoray.video.limits import Limits
 
 PLAIN_LINE_SECONDS = 30
-_VIEWS = "10x3"
-
-
-def predict_parser(description: str) -> ArgumentParser:
-    """The parser of ``jobs/predict.py``."""
-    parser = job_parser(description)
-    parser.add_argument("--model", required=True, help="run, checkpoint, .onnx or .pt2; a recipe for --checkpoint")
-    parser.add_argument("--checkpoint", help="weights for the recipe that --model names")
-    parser.add_argument("--labels", metavar="TXT", help="class names, one a line; default: the model's own")
-    parser.add_argument("--videos", required=True, help="folder, s3://bucket/prefix, pattern, or a manifest with paths")
-    parser.add_argument("--out", required=True, help="folder or URI; the same command again goes on")
-    parser.add_argument("--split", choices=["val", "test"], default="test", help="whose views are taken")
-    parser.add_argument("--views", metavar="CLIPSxCROPS", help=f"instead, e.g. 1x1 or {_VIEWS}")
-    parser.add_argument("--segment-seconds", type=float, metavar="S", help="score windows of long videos, a row each")
-    parser.add_argument("--stride-seconds", type=float, metavar="S", help="between windows; default: their length")
-    parser.add_argument("--top", type=int, default=5, metavar="K", help="labels of a row")
-    parser.add_argument("--scores", choices=["top", "all"], default="top", help="all: those of every class, too")
-    parser.add_argument("--embeddings", action="store_true", help="also what goes into the classifier")
-    parser.add_argument("--batch-size", type=int, default=8, help="videos that the model scores at a time")
-    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32")
-    parser.add_argument("--compile", action="store_true", help="torch.compile; pays on a GPU")
-    parser.add_argument("--timeout-seconds", type=float, default=60.0, help="that opening and reading a video may take")
-    parser.add_argument("--videos-per-shard", type=int, default=256, help="what a killed worker does again at most")
-    return parser
 
 
 class Prediction:
@@ -65,9 +40,8 @@ class Prediction:
     """
 
     def __init__(self, arguments: Namespace, site: Site) -> None:
-        _check(arguments)
         self.arguments, self._site = arguments, site
-        self.output = OutputFolder(Site.load(None, [f"storage={arguments.out}"]).storage_path())
+        self.output = output_of(arguments)
         window = None
         if arguments.segment_seconds is not None:
             window = Window(arguments.segment_seconds, arguments.stride_seconds or arguments.segment_seconds)
@@ -108,6 +82,13 @@ class Prediction:
             "embeddings": arguments.embeddings,
         }
         return check_same(self.output, identity)
+
+    def describe(self, listing: Listing, num_written: int) -> str:
+        """What is to be done, and how much of it an earlier run did."""
+        return (
+            f"{self.arguments.model}: {listing.num_videos:,} videos of {self.arguments.videos}, "
+            f"{listing.num_bytes / 1e9:,.2f} GB; {num_written:,} of {listing.num_shards:,} shards written before"
+        )
 
     def shown(self) -> dict[str, Any]:
         """What a review of the output has to know of the model."""
@@ -223,13 +204,3 @@ def figures_of(done: Predicted, site: Site, allocation: Allocation) -> dict[str,
         if tally.video_seconds:
             figures["cost_per_video_hour"] = price / tally.video_seconds * 3600
     return figures
-
-
-def _check(arguments: Namespace) -> None:
-    check_place(arguments.videos)
-    for name in ("segment_seconds", "stride_seconds", "timeout_seconds", "batch_size", "videos_per_shard", "top"):
-        value = getattr(arguments, name)
-        if value is not None and value <= 0:
-            raise ConfigError(f"--{name.replace('_', '-')}: got {value}; it should be more than 0")
-    if arguments.stride_seconds is not None and arguments.segment_seconds is None:
-        raise ConfigError("--stride-seconds: got no --segment-seconds; it says how far windows lie apart")

@@ -17,9 +17,10 @@ import pyarrow as pa
 from pyarrow import parquet
 from pyarrow.fs import FileSelector, FileType
 
-from kinoray.data.manifest import absolute, check_ids
+from kinoray.data.manifest import absolute, check_ids, shown
 from kinoray.data.output import WORK, OutputFolder
-from kinoray.data.sources import TABLE_SUFFIXES, VIDEO_SUFFIXES, parent_folder, read_table, rooted
+from kinoray.data.paths import parent_folder, rooted
+from kinoray.data.sources import TABLE_SUFFIXES, VIDEO_SUFFIXES, read_table
 from kinoray.errors import ConfigError, DataError
 from kinoray.video.files import named_failures, without_passwords
 from kinoray.video.stores import file_system, local_path
@@ -72,13 +73,19 @@ class Listing:
         return -(-self.num_videos // self.shard_rows)
 
     def shard(self, output: OutputFolder, number: int) -> pa.Table:
-        """The rows of one shard."""
+        """The rows of one shard.
+
+        Raises:
+            DataError: they are not there.
+            DecodeError: their store does not give them now.
+            ResourceError: likewise.
+        """
         part, group = divmod(number, SHARDS_PER_PART)
         name = _part_name(self.folder, part)
         file = output.open(name)
         if file is None:
             raise DataError(f"{output.path(name)}: missing; the list of videos is damaged, use another --out")
-        with file:
+        with named_failures(output.path(name)), file:
             return parquet.ParquetFile(file).read_row_group(group)
 
 
@@ -135,18 +142,46 @@ def list_videos(place: str) -> Iterator[Listed]:
         ConfigError: it holds a secret, or is of no known kind.
     """
     check_place(place)
-    location, mark, options = place.partition("?") if "://" in place else (place, "", "")
-    if location.lower().endswith(TABLE_SUFFIXES):
+    if _is_manifest(place):
         return _of_manifest(place)
+    found, pattern = _found(place)
+    return (video for video in found if _is_wanted(video.video_id, pattern))
+
+
+def check_listable(place: str, output: OutputFolder) -> None:
+    """Ask for the first name of a place, if no earlier run has listed it: whoever may not list it hears so at once.
+
+    A manifest is left alone, as it is read as a whole.
+
+    Raises:
+        DataError: it cannot be listed.
+        ConfigError: it holds a secret, or is of no known kind.
+    """
+    check_place(place)
+    if not _is_manifest(place) and output.read(SUCCESS) is None:
+        next(_found(place)[0], None)
+
+
+def _found(place: str) -> tuple[Iterator[Listed], re.Pattern[str] | None]:
+    """What lies there, and which of it is wanted; None is all videos."""
+    location, options = _parted(place)
     root, wanted = _root_and_pattern(location)
     pattern = None if wanted is None else _as_expression(wanted)
     if location.startswith("s3://"):
-        found = _of_bucket(root, mark + options)
-    elif local_path(location) is None:
-        found = _of_store(root, mark + options)
-    else:
-        found = _of_folder(local_path(root) or ".")
-    return (video for video in found if _is_wanted(video.video_id, pattern))
+        return _of_bucket(root, options), pattern
+    if local_path(location) is None:
+        return _of_store(root, options), pattern
+    return _of_folder(local_path(root) or "."), pattern
+
+
+def _parted(place: str) -> tuple[str, str]:
+    """Location, and the options of its store with their ``?``."""
+    location, mark, options = place.partition("?") if "://" in place else (place, "", "")
+    return location, mark + options
+
+
+def _is_manifest(place: str) -> bool:
+    return _parted(place)[0].lower().endswith(TABLE_SUFFIXES)
 
 
 def check_place(place: str) -> None:
@@ -165,9 +200,10 @@ def _of_manifest(place: str) -> Iterator[Listed]:
     paths = table["path"].cast(pa.string())
     if paths.null_count:
         raise DataError(f"{place}: column 'path' is empty in {paths.null_count} row(s)")
-    ids = table["video_id"].cast(pa.string()) if "video_id" in table.column_names else paths
+    ids = shown(table["video_id"].cast(pa.string()) if "video_id" in table.column_names else paths)
     check_ids(ids, place)
-    found = pa.table({"video_id": ids, "path": rooted(parent_folder(place), paths)})
+    uris = rooted(parent_folder(place), paths, place, lambda number: f"row {number + 1}")
+    found = pa.table({"video_id": ids, "path": uris})
     for rows in found.to_batches(ROWS_AT_A_TIME):
         for video_id, uri in zip(rows["video_id"].to_pylist(), absolute(rows["path"]).to_pylist(), strict=True):
             yield Listed(video_id, uri, "", None)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from kinoray.data.plan import evaluation_plan
 from kinoray.data.rows import MANIFEST_SCHEMA, VideoFacts
-from kinoray.errors import ResourceError
+from kinoray.predict.away import check_available
 from kinoray.predict.scoring import Scorer
 from kinoray.predict.table import Outcome, status_of
 from kinoray.predict.tally import Tally
@@ -59,14 +59,3 @@ def outcomes(
             rows.append(row)
         seconds = sum(row.facts.get("duration_seconds", 0.0) for row in rows)
         yield rows, Tally(num_videos, batch.decode_seconds, scored.seconds, seconds)
-
-
-def check_available(error: str, reason: str, uri: str) -> None:
-    """Raise a ResourceError where the store does not give a video now: that is no property of the video.
-
-    A web server is no store: a list may name thousands, some of which will never answer again.
-    """
-    if reason == "unavailable" and not uri.startswith(("http://", "https://")):
-        problem = ResourceError(f"{error}; run the same command again when the store answers")
-        problem.at_work = True
-        raise problem

@@ -18,7 +18,7 @@ from kinoray.data.reading import facts_of
 from kinoray.data.rows import VideoFacts
 from kinoray.data.views import TIME_TOLERANCE_SECONDS, EvalView, Views, segment_frames
 from kinoray.errors import DataError, DecodeError
-from kinoray.predict.reading import check_available
+from kinoray.predict.away import check_available
 from kinoray.predict.scoring import Scorer
 from kinoray.predict.table import SCORED, Outcome, status_of
 from kinoray.predict.tally import Tally
@@ -55,7 +55,7 @@ class VideoAccess(NamedTuple):
 
     Attributes:
         open: row of ``LISTING_SCHEMA`` -> the video.
-        guard: video_id -> a context in which it is opened or read.
+        guard: video_id -> a context in which it is read.
     """
 
     open: Callable[[Mapping[str, Any]], Video]
@@ -123,8 +123,7 @@ def _pieces(
     video_id, uri = listed["video_id"], listed["uri"]
     row = Outcome(video_id, without_passwords(uri), listed["etag"], listed["bytes"], "corrupt", "", VideoFacts())
     try:
-        with access.guard(video_id):
-            video = access.open(listed)
+        video = access.open(listed)
     except DataError as problem:
         yield _Piece([_failed(row, problem)], decode_seconds=time.thread_time() - started, is_last=True)
         return

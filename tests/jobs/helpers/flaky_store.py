@@ -15,11 +15,16 @@ _BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.<
 
 
 class Request(NamedTuple):
-    """One that reached the proxy: when, what, and whether it was passed on."""
+    """One that reached the proxy, and whether it was passed on.
 
-    seconds: float
+    ``came`` and ``done`` are when it reached the proxy, and when the store had answered it.
+    """
+
+    came: float
+    done: float
     method: str
     path: str
+    query: str
     passed: bool
 
 
@@ -41,12 +46,13 @@ class FlakyStore:
         busy: share of requests that are answered with 503.
         reset: share of requests whose connection is cut.
         denied: what begins so is answered with 403.
-        requests: all that came.
+        away: what begins so is answered with 503.
+        requests: all that were answered, in the order of the answers.
     """
 
     def __init__(self, target: str) -> None:
         self.busy = self.reset = 0.0
-        self.denied = "\0"
+        self.denied = self.away = "\0"
         self.requests: list[Request] = []
         self._target = urlsplit(target).netloc
         self._dice = random.Random(0)
@@ -74,33 +80,35 @@ class FlakyStore:
         self._server.server_close()
         self._thread.join()
 
-    def gets(self) -> list[tuple[float, str]]:
-        """When which key was asked for and given."""
-        return [(each.seconds, each.path) for each in self.requests if each.method == "GET" and each.passed]
-
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
-        body = _body_of(handler)
-        path = unquote(urlsplit(handler.path).path)
+        came, body = time.time(), _body_of(handler)
+        path, query = unquote(urlsplit(handler.path).path), urlsplit(handler.path).query
         throw = self._dice.random()
         is_denied, is_cut = path.startswith(self.denied), throw < self.reset
-        is_busy = self.reset <= throw < self.reset + self.busy
-        self.requests.append(Request(time.time(), handler.command, path, not (is_denied or is_cut or is_busy)))
-        if is_cut:
+        is_busy = self.reset <= throw < self.reset + self.busy or path.startswith(self.away)
+        is_passed = not (is_denied or is_cut or is_busy)
+        answer = self._passed_on(handler, body) if is_passed else None
+        self.requests.append(Request(came, time.time(), handler.command, path, query, is_passed))
+        if answer is not None:
+            _send(handler, *answer)
+        elif is_cut:
             # With no time to linger, closing is a reset.
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             handler.close_connection = True
             handler.connection.close()
-        elif is_denied or is_busy:
-            _send(handler, 403 if is_denied else 503, {}, b"" if handler.command == "HEAD" or is_denied else _BUSY)
         else:
-            connection = HTTPConnection(self._target, timeout=30)
-            connection.request(handler.command, handler.path, body, dict(handler.headers.items()))
-            answer = connection.getresponse()
-            content = answer.read()
-            headers = {key: value for key, value in answer.getheaders() if key.lower() not in _HOP}
-            length = answer.getheader("Content-Length") if handler.command == "HEAD" else None
-            _send(handler, answer.status, headers, content, length)
-            connection.close()
+            _send(handler, 403 if is_denied else 503, {}, b"" if handler.command == "HEAD" or is_denied else _BUSY)
+
+    def _passed_on(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, dict[str, str], bytes, str | None]:
+        """The store's status, headers and content, and the length that it gives where there is no content."""
+        connection = HTTPConnection(self._target, timeout=30)
+        connection.request(handler.command, handler.path, body, dict(handler.headers.items()))
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        headers = {key: value for key, value in answer.getheaders() if key.lower() not in _HOP}
+        length = answer.getheader("Content-Length") if handler.command == "HEAD" else None
+        return answer.status, headers, content, length
 
 
 def _body_of(handler: BaseHTTPRequestHandler) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 
 from kinoray.data.output import OutputFolder
 from kinoray.errors import ConfigError, DataError
-from kinoray.predict.listing import SHARDS_PER_PART, frozen_listing, list_videos
+from kinoray.predict.listing import SHARDS_PER_PART, check_listable, frozen_listing, list_videos
 
 
 @pytest.fixture
@@ -67,6 +67,19 @@ def test_what_cannot_be_listed_is_named(tmp_path):
         list(list_videos("s3://key:secret@bucket/prefix"))
     with pytest.raises(ConfigError, match=r"pattern, got '\[z-a\]'"):
         list(list_videos(f"{tmp_path}/[z-a]"))
+
+
+def test_a_place_is_asked_for_a_name_until_it_was_listed(videos, tmp_path):
+    output, nowhere = OutputFolder(str(tmp_path / "out")), str(tmp_path / "nowhere")
+    for place in (nowhere, f"{nowhere}/**/*.mp4"):
+        with pytest.raises(DataError, match=r"nowhere/?: no such file"):
+            check_listable(place, output)
+    with pytest.raises(ConfigError, match="holds a secret"):
+        check_listable("s3://key:secret@bucket/prefix", output)
+    check_listable(str(videos), output)
+    assert not (tmp_path / "out").exists()
+    frozen_listing(str(videos), output, shard_rows=2)
+    check_listable(nowhere, output)  # what goes on needs no list any more
 
 
 def test_a_pattern_without_a_folder_is_of_this_one(videos, monkeypatch):

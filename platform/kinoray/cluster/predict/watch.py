@@ -5,11 +5,11 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
@@ -20,6 +20,7 @@ from kinoray.data.reading import ClipReader
 from kinoray.data.rows import PlanRow, ReadRow, VideoFacts
 from kinoray.data.views import View
 from kinoray.errors import DecodeError, KinorayError
+from kinoray.predict.away import MISSING, UNAVAILABLE, gives_others, is_vouched_for
 from kinoray.video.open import open_video
 from kinoray.video.video import Video
 
@@ -29,7 +30,7 @@ DESK_SECONDS = 10.0
 """For the desk to hear of it; a desk that is gone must not keep what hangs alive."""
 WAITS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between tries, times 0.5 to 1.5; file systems have tried a few times before."""
-UNAVAILABLE = "unavailable"
+_T = TypeVar("_T")
 _WORDS: dict[Verdict, str] = {
     "crashed": "the process that read it died, twice",
     "slow": "not read within its time, and nothing could interrupt it",
@@ -47,6 +48,8 @@ class WatchedReader:
         desk: is told of videos that hang; where it is careful, of every video.
         is_careful: tell of every video before it is read.
         seconds: that one video may take.
+        others: URIs of some of the shard's videos. Where their store gives these again and again, and one video never,
+            that one is missing, and the store is not away.
     """
 
     reader: ClipReader
@@ -54,6 +57,7 @@ class WatchedReader:
     desk: Any
     is_careful: bool
     seconds: float
+    others: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was asked of the desk: another process, perhaps after this one's death, asks again."""
@@ -66,28 +70,17 @@ class WatchedReader:
 
     def read_into(self, row: PlanRow, out: NDArray[np.uint8]) -> ReadRow:
         """As that of the reader."""
-        for wait_seconds in (*WAITS_SECONDS, None):
-            try:
-                with self.guard(row["video_id"]):
-                    read = self.reader.read_into(row, out)
-            except DecodeError as verdict:
-                self.view.blank(out)
-                return _unread(row, verdict)
-            if wait_seconds is None or f'"{UNAVAILABLE}"' not in read["facts"]:
-                break
-            wait(wait_seconds)
+        read, reason = self._patiently(row["path"], lambda: self._read_once(row, out))
+        if reason:
+            read["facts"] = json.dumps({**json.loads(read["facts"]), "reason": reason})
         return read
 
     def open(self, listed: Mapping[str, Any]) -> Video:
-        """The video of a row of ``LISTING_SCHEMA``."""
-        for wait_seconds in WAITS_SECONDS:
-            try:
-                return self._open(listed["uri"])
-            except DecodeError as error:
-                if error.reason != UNAVAILABLE:
-                    raise
-            wait(wait_seconds)
-        return self._open(listed["uri"])
+        """The video of a row of ``LISTING_SCHEMA``, opened under guard."""
+        found, reason = self._patiently(listed["uri"], lambda: self._open_once(listed))
+        if isinstance(found, DecodeError):
+            raise DecodeError(str(found), reason) from found
+        return found
 
     @contextmanager
     def guard(self, video_id: str) -> Iterator[None]:
@@ -99,6 +92,8 @@ class WatchedReader:
         verdict = self._verdicts.get(video_id)
         if verdict is not None:
             raise DecodeError(f"{video_id}: {_WORDS[verdict]}", _REASONS[verdict])
+        if self._is_over.is_set():
+            raise DecodeError(f"{video_id}: not read, because its store stays away", UNAVAILABLE)
         if self.is_careful:
             ray.get(self.desk.reading.remote(self.shard, video_id))
         timer = threading.Timer(self.seconds + GRACE_SECONDS, self._end, [video_id])
@@ -122,8 +117,42 @@ class WatchedReader:
         known: Mapping[str, Verdict] = ray.get(self.desk.verdicts.remote(self.shard))
         return known
 
-    def _open(self, uri: str) -> Video:
-        return open_video(uri, limits=self.reader.limits, backend=self.reader.reader)
+    @cached_property
+    def _is_over(self) -> threading.Event:
+        """Set where a store stays away: the job ends as soon as it hears of that, so no other video is read."""
+        return threading.Event()
+
+    def _patiently(self, uri: str, attempt: Callable[[], tuple[_T, str]]) -> tuple[_T, str]:
+        """Result and reason of an attempt, the last of several where the store is away."""
+        for wait_seconds in WAITS_SECONDS:
+            result, reason = attempt()
+            if reason != UNAVAILABLE or self._is_over.is_set():
+                return result, reason
+            wait(wait_seconds)
+        # Asked before the last attempt: a store that came back after that would give others, and this one too.
+        is_store_there = is_vouched_for(uri) and gives_others(uri, self.others)
+        result, reason = attempt()
+        if reason == UNAVAILABLE and is_store_there:
+            return result, MISSING
+        if reason == UNAVAILABLE and is_vouched_for(uri):
+            self._is_over.set()
+        return result, reason
+
+    def _read_once(self, row: PlanRow, out: NDArray[np.uint8]) -> tuple[ReadRow, str]:
+        try:
+            with self.guard(row["video_id"]):
+                read = self.reader.read_into(row, out)
+        except DecodeError as verdict:
+            self.view.blank(out)
+            read = _unread(row, verdict)
+        return read, json.loads(read["facts"]).get("reason", "")
+
+    def _open_once(self, listed: Mapping[str, Any]) -> tuple[Video | DecodeError, str]:
+        try:
+            with self.guard(listed["video_id"]):
+                return open_video(listed["uri"], limits=self.reader.limits, backend=self.reader.reader), ""
+        except DecodeError as error:
+            return error, error.reason
 
     def _end(self, video_id: str) -> None:
         """End this process: what it hangs in cannot be interrupted. The desk knows which video it was."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +18,7 @@ from kinoray.cluster.predict.watch import WAITS_SECONDS, WatchedReader, wait
 from kinoray.cluster.remote import DecodeBudget
 from kinoray.data.output import OutputFolder
 from kinoray.data.reading import ClipReader
-from kinoray.errors import ResourceError
+from kinoray.errors import DecodeError, ResourceError
 from kinoray.predict.listing import Listing
 from kinoray.predict.reading import outcomes, plan_of
 from kinoray.predict.request import Request
@@ -28,8 +28,11 @@ from kinoray.predict.windows import VideoAccess, window_outcomes
 from kinoray.train.world import World
 
 IDLE_SECONDS = 0.2
+NUM_OTHERS = 16
+"""Of a shard's videos, to be asked for where a store does not give one."""
 ROWS_AT_A_TIME = 1024
 """As Python's objects; the rest of a shard's rows, which may be many windows, wait as a table."""
+_T = TypeVar("_T")
 _Started: TypeAlias = tuple[Task, pa.Table, Stream | None] | None
 
 
@@ -108,12 +111,13 @@ class Predictor:
         if task is None:
             return None
         assignment = self._assignment
-        listing = assignment.listing.shard(assignment.output, task.shard)
+        listing = _with_retries(lambda: assignment.listing.shard(assignment.output, task.shard))
         if assignment.request.window is not None:
             return task, listing, None
         # A careful worker reads beside, one video at a time: what dies is this process, of that video.
         budget = DecodeBudget(threads=1, beside_share=1.0) if task.is_careful else self._budget
-        stream = decoded(plan_of(listing), self._reader(task), assignment.request.batch_size, budget, self._world)
+        reader = self._reader(task, listing)
+        stream = decoded(plan_of(listing), reader, assignment.request.batch_size, budget, self._world)
         if not task.is_careful:
             stream.start()
         return task, listing, stream
@@ -127,7 +131,7 @@ class Predictor:
 
     def _was_written(self, shard: int) -> bool:
         """Whether the worker that died wrote a shard, and told nobody any more; the desk is told now."""
-        file = self._assignment.output.open(shard_name(shard))
+        file = _with_retries(lambda: self._assignment.output.open(shard_name(shard)))
         if file is None:
             return False
         with file:
@@ -140,7 +144,7 @@ class Predictor:
             scored = outcomes(listing, stream.batches(then=then), self._scorer, num_clips=request.num_clips)
         else:
             assert request.window is not None
-            reader = self._reader(task)
+            reader = self._reader(task, listing)
             scored = window_outcomes(
                 listing,
                 request.view,
@@ -166,18 +170,23 @@ class Predictor:
     def _write(self, task: Task, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()
         parquet.write_table(table, sink, compression="zstd")
-        self._write_file(shard_name(task.shard), sink.getvalue().to_pybytes())
+        _with_retries(lambda: self._assignment.output.write(shard_name(task.shard), sink.getvalue().to_pybytes()))
         ray.get(self._desk.wrote.remote(self._name, task.shard, counts_of(table.schema)))
 
-    def _write_file(self, name: str, content: bytes) -> None:
-        for seconds in WAITS_SECONDS:
-            try:
-                return self._assignment.output.write(name, content)
-            except ResourceError:
-                wait(seconds)
-        return self._assignment.output.write(name, content)
-
-    def _reader(self, task: Task) -> WatchedReader:
+    def _reader(self, task: Task, listing: pa.Table) -> WatchedReader:
         request = self._assignment.request
         reader = ClipReader(request.view, limits=request.limits, reader=request.backend, with_facts=True)
-        return WatchedReader(reader, task.shard, self._desk, task.is_careful, seconds=request.limits.seconds)
+        others = listing["uri"].to_pylist()[:: max(1, listing.num_rows // NUM_OTHERS)]
+        return WatchedReader(
+            reader, task.shard, self._desk, task.is_careful, seconds=request.limits.seconds, others=tuple(others)
+        )
+
+
+def _with_retries(call: Callable[[], _T]) -> _T:
+    """Ask the store of the output again where it is away for a moment."""
+    for seconds in WAITS_SECONDS:
+        try:
+            return call()
+        except (ResourceError, DecodeError):
+            wait(seconds)
+    return call()

@@ -1,5 +1,7 @@
 """Whatever a file brings about is the row of that file; what hangs ends with its process, whoever hears of it."""
 
+import dataclasses
+import json
 import pickle
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from kinoray.cluster.predict.watch import GRACE_SECONDS, WatchedReader
 from kinoray.data.reading import ClipReader
 from kinoray.data.views import EvalView
 from kinoray.errors import DecodeError, ResourceError
+from kinoray.predict import away
 
 VIEW = EvalView(sampling={"clip_len": 2}, crop=8)
 
@@ -69,6 +72,83 @@ def test_every_process_asks_once_what_is_not_to_be_read():
     read = repeated.read_into(row, np.ones(VIEW.clip_shape(), np.uint8))
     assert "not read within its time" in read["error"]
     assert '"slow"' in read["facts"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "others", "reason"),
+    [
+        ({"a"}, "bcd", "missing"),
+        ({"a", "b"}, "bcd", "missing"),
+        ({"a", "b", "c"}, "bcd", "unavailable"),
+        ({"a"}, "", "unavailable"),
+    ],
+)
+def test_a_video_that_a_store_never_gives_is_missing_where_it_gives_others(monkeypatch, lost, others, reason):
+    tried = []
+
+    def fetch(uri, **_):
+        tried.append(uri)
+        if uri[-1] in lost:
+            raise DecodeError(f"{uri}: cannot be fetched", "unavailable")
+        raise DecodeError(f"{uri}: not for you", "denied")  # this, too, is an answer
+
+    monkeypatch.setattr(watch, "wait", lambda _: None)
+    monkeypatch.setattr(watch, "open_video", fetch)
+    monkeypatch.setattr(away, "open_video_file", fetch)
+    monkeypatch.setattr("kinoray.data.reading.open_video", fetch)
+    uris = (*(f"s3://videos/{name}" for name in others), "s3://others/x", "s3://videos/a")
+    reader = dataclasses.replace(reader_of(Desk()), others=uris)
+    row = {"video_id": "a", "path": "s3://videos/a", "position": 0, "clip_seed": 0, "label": -1}
+    row |= {"start_seconds": None, "end_seconds": None}
+    assert json.loads(reader.read_into(row, np.ones(VIEW.clip_shape(), np.uint8))["facts"])["reason"] == reason
+    assert set(tried) == {"s3://videos/a", *uris[: len(others)]}
+    assert tried[-1] == "s3://videos/a"  # after the others, for which the store may have come back
+    tried.clear()
+    with pytest.raises(DecodeError) as caught:
+        reader.open({"video_id": "a", "uri": "s3://videos/a"})
+    assert caught.value.reason == reason
+    assert bool(tried) == (reason == "missing")  # else the job is over
+
+
+def test_two_seconds_after_its_time_no_reader_hangs_any_more(monkeypatch):
+    """Whatever the machine is busy with: this is the timer's own figure."""
+    started, told = [], []
+
+    class Timer(SimpleNamespace):
+        def __init__(self, seconds, call, arguments):
+            super().__init__(seconds=seconds, call=call, arguments=arguments, start=lambda: started.append(self))
+
+        def cancel(self):
+            started.remove(self)
+
+    monkeypatch.setattr(watch.threading, "Timer", Timer)
+    monkeypatch.setattr(watch.os, "_exit", told.append)
+    desk = Desk()
+    desk.convict = SimpleNamespace(remote=lambda *verdict: told.append(verdict))
+    with reader_of(desk, seconds=5.0).guard("hung.mp4"):
+        (timer,) = started
+        assert 5 < timer.seconds < 5 + 2
+        timer.call(*timer.arguments)
+    assert told == [(0, "hung.mp4", "slow"), 1]
+    assert not started
+
+
+def test_web_servers_end_no_job(monkeypatch):
+    tried = []
+
+    def fetch(uri, **_):
+        tried.append(uri)
+        raise DecodeError(f"{uri}: cannot be fetched", "unavailable")
+
+    monkeypatch.setattr(watch, "wait", lambda _: None)
+    monkeypatch.setattr(watch, "open_video", fetch)
+    monkeypatch.setattr(away, "open_video_file", fetch)
+    reader = dataclasses.replace(reader_of(Desk()), others=("http://dead/b", "http://alive/c"))
+    for name in ("dead/a", "alive/c"):
+        tried.clear()
+        with pytest.raises(DecodeError, match="cannot be fetched"):
+            reader.open({"video_id": name, "uri": f"http://{name}"})
+        assert tried == [f"http://{name}"] * (1 + len(watch.WAITS_SECONDS))
 
 
 HANGS = """
