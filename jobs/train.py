@@ -14,10 +14,9 @@ sys.path.insert(0, str(ROOT / "platform"))
 
 from kinoray.cli.arguments import job_parser, load_site, recipe_overrides, run
 from kinoray.cli.console import TrainingConsole, announce, make_console
-from kinoray.cluster.runs import new_run_name, recipe_of_run
+from kinoray.cluster.runs import choose_run
 from kinoray.cluster.session import capacity_of, session
 from kinoray.cluster.training import check_run, train
-from kinoray.recipe import Recipe
 from kinoray.site import allocate
 from kinoray.tracking.training import log_model, tracked_training
 from kinoray.train.checkpoint import read_summary
@@ -25,29 +24,30 @@ from kinoray.train.checkpoint import read_summary
 
 def parser() -> ArgumentParser:
     arguments = job_parser(__doc__ or "")
+    arguments.add_argument("recipe", nargs="?", help="default: the demo")
     which = arguments.add_mutually_exclusive_group()
-    which.add_argument("recipe", nargs="?", help="default: the demo")
-    which.add_argument("--resume", metavar="RUN", help="continue this run from its last checkpoint")
+    which.add_argument("--run", metavar="NAME", help="begin this run, or go on with it where it was cut off")
+    which.add_argument("--resume", metavar="NAME", help="go on with this run by its own recipe, which --set may change")
     arguments.add_argument("--print-recipe", action="store_true", help="show every value and who set it, and stop")
     return arguments
 
 
 def main(arguments: Namespace) -> None:
-    site, overrides, resume = load_site(arguments), recipe_overrides(arguments.set), arguments.resume
-    recipe = recipe_of_run(site, resume, overrides) if resume else Recipe.load(arguments.recipe or DEMO, overrides)
+    site, overrides = load_site(arguments), recipe_overrides(arguments.set)
+    chosen = choose_run(site, arguments.recipe, overrides, default=DEMO, run=arguments.run, resume=arguments.resume)
+    recipe, run_name = chosen.recipe, chosen.name
     if arguments.print_recipe:
         print(recipe.describe())
         return
     allocation = allocate(site, capacity_of(site))
     dataset = recipe.data.load(recipe.model.num_classes)
-    check_run(recipe, dataset, allocation, resumes=bool(resume))
-    run_name = resume or new_run_name(recipe)
+    check_run(recipe, dataset, allocation, resumes=chosen.has_checkpoint)
     console = make_console()
     announce(console, recipe, dataset, allocation.describe(), run_name=run_name)
     if arguments.dry_run:
         return
     with (
-        tracked_training(recipe, dataset, site, allocation, run_name=run_name, resume=bool(resume)) as tracker,
+        tracked_training(recipe, dataset, site, allocation, run_name=run_name, resume=chosen.goes_on) as tracker,
         session(site),
         TrainingConsole(console, recipe.evaluation.monitor, decode_cpus=allocation.decode_cpus) as view,
     ):
