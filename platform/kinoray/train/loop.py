@@ -315,8 +315,7 @@ def _newest(store: Store, world: World) -> Checkpoint | None:
 
 def _check_finite(learner: Learner, step: int) -> None:
     """Raises DivergenceError where the last step has left weights that no loss has told of yet."""
-    tensors = [local_part(tensor) for tensor in (*learner.net.parameters(), *learner.net.buffers())]
-    flags = [tensor.detach().isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+    flags = [local_part(parameter.detach()).isfinite().all() for parameter in learner.net.parameters()]
     num_bad = learner.world.sum(torch.stack([~flag for flag in flags]).double().sum())
     if num_bad:
         raise DivergenceError(

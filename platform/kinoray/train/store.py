@@ -195,9 +195,10 @@ class RunStore:
         kept = self._known()
         kept.pop(place, None)  # the newest comes last
         kept[place] = float("-inf") if value is None else merit(self.monitor, value), draft.progress.epoch
-        self._after_storing()
+        self._after_storing(place)
 
-    def _after_storing(self) -> None:
+    def _after_storing(self, place: str) -> None:
+        del place
         self.prune()
 
     def _not_stored(self, place: str, error: Exception) -> CheckpointError:

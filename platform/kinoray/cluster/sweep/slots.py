@@ -183,17 +183,17 @@ class TrialStore(RunStore):
             keep_best=recipe.training.keep_best,
             in_background=False,
         )
-        self.job = job
+        self.job, self._last = job, job.resume_from
         if job.resume_from is None:
             self._kept = {}  # what lies there is of an attempt that counts no more
 
     def newest(self) -> str | None:
-        return self.job.resume_from
+        return self._last
 
     def prune(self) -> None:
         """Called when the sweep has noted the newest one."""
         if not self.job.keep_all:
             super().prune()
 
-    def _after_storing(self) -> None:
-        """Nothing goes before the sweep has noted what is new."""
+    def _after_storing(self, place: str) -> None:
+        self._last = place  # and nothing goes before the sweep has noted it
