@@ -24,8 +24,9 @@ def main(arguments: Namespace) -> None:
     # Only now: it takes seconds, which nobody should wait to hear that a bucket may not be listed.
     from kinoray.cli.console import make_console
     from kinoray.cli.predicting import Prediction, PredictionConsole, show_predicted
-    from kinoray.cluster.predict.run import predict, share_out, written_shards
+    from kinoray.cluster.predict.run import predict, share_out
     from kinoray.cluster.session import capacity_of, session
+    from kinoray.predict.conclusion import written_shards
     from kinoray.predict.request import note
     from kinoray.tracking.prediction import tracked_prediction
 
@@ -52,7 +53,7 @@ def main(arguments: Namespace) -> None:
         with session(site), PredictionConsole(console, listing, before) as view:
             done = predict(asked.assignment(listing, tracker.run_id), site, view)
         places = [("predictions", asked.output.root), ("MLflow", tracker.link())]
-        tracker.add_metrics(show_predicted(console, done, site, allocation, places), done.num_rows)
+        tracker.add_metrics(show_predicted(console, done, site, allocation, places), done.written.num_rows)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from kinoray.cluster.predict.run import Predicted
 from kinoray.cluster.predict.worker import Assignment
 from kinoray.errors import ConfigError, DataError
 from kinoray.exported.model import ExportedModel
+from kinoray.predict.conclusion import QUARANTINE
 from kinoray.predict.listing import JOB, Listing, frozen_listing
 from kinoray.predict.request import Request, absolute_place, check_same, digest_of_views, digest_of_weights, views_of
 from kinoray.predict.scoring import classifier
@@ -170,10 +171,15 @@ def show_predicted(
     table = Table(box=box.ROUNDED, title="rows by status", title_justify="left", title_style="bold")
     for name in ("status", "rows"):
         table.add_column(name, justify="right" if name == "rows" else "left")
-    for status, count in done.counts.items():
+    for status, count in done.written.counts.items():
         if count:
             table.add_row(Text(status), f"{count:,}")
     console.print(table)
+    for bad in done.written.bad:
+        console.print(Text.assemble((f"  {bad.status} ", "yellow"), bad.error))
+    num_bad = sum(count for status, count in done.written.counts.items() if status not in SCORED)
+    if num_bad > len(done.written.bad):
+        console.print(f"  ... and {num_bad - len(done.written.bad):,} more; all are in {QUARANTINE} beside the rows")
     figures = figures_of(done, site, allocation)
     rows = [(name.replace("_", " "), f"{value:,.4g}") for name, value in figures.items() if "/" not in name]
     console.print(closing_table("predicted", [*rows, *places]))
@@ -193,7 +199,7 @@ def figures_of(done: Predicted, site: Site, allocation: Allocation) -> dict[str,
         "model_seconds": tally.model_seconds,
         "model_idle_fraction": max(0.0, 1 - tally.model_seconds / (seconds * allocation.num_workers)),
         "workers_lost": float(done.progress.num_deaths),
-        **{f"rows/{status}": float(count) for status, count in done.counts.items()},
+        **{f"rows/{status}": float(count) for status, count in done.written.counts.items()},
     }
     cpus = allocation.num_workers * allocation.cpus_per_worker + allocation.decode_cpus
     gpus = allocation.num_workers * allocation.gpus_per_worker

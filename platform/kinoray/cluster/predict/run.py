@@ -1,41 +1,28 @@
 """Runs a prediction on a connected Ray: workers come and go, the desk knows what is left, files are the truth."""
 
-import json
-import re
 import time
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import ray
-from pyarrow import parquet
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from kinoray.cluster.predict.desk import Desk, Progress
-from kinoray.cluster.predict.worker import Assignment, Predictor, shard_name
+from kinoray.cluster.predict.worker import Assignment, Predictor
 from kinoray.cluster.remote import DecodeBudget
 from kinoray.cluster.session import capacity_of
 from kinoray.cluster.training import own_error, worker_resources
-from kinoray.data.output import OutputFolder
 from kinoray.errors import ResourceError
-from kinoray.predict.listing import Listing
-from kinoray.predict.table import STATUSES, counts_of
+from kinoray.predict.conclusion import Conclusion, conclude, written_shards
 from kinoray.site import Allocation, Capacity, Site, allocate
 
-SUCCESS, MANIFEST = "_SUCCESS", "_manifest.parquet"
-NUM_READERS = 16
-SHARDS_AT_A_TIME = 4096
-"""That are counted at the end, or held in memory for it."""
 POLL_SECONDS = 0.5
 LOOK_SECONDS = 5.0
 """Between looks at what the cluster has now."""
 MAX_DEATHS_AT_START = 3
 """Of workers in a row before anything is written."""
-_SHARD = re.compile(r"part-(\d{9})\.parquet")
 
 Listener = Callable[[Progress], None]
 
@@ -45,24 +32,14 @@ class Predicted:
     """A finished prediction.
 
     Attributes:
-        counts: rows by status, of all shards.
-        num_rows: of all shards; as many as videos where these are not cut.
-        num_videos: of the listing.
+        written: what there is now, of this run and of earlier ones.
         progress: of this run.
         seconds: of this run.
     """
 
-    counts: dict[str, int]
-    num_rows: int
-    num_videos: int
+    written: Conclusion
     progress: Progress
     seconds: float
-
-
-def written_shards(output: OutputFolder) -> list[int]:
-    """Numbers of the shards that are there."""
-    names = (_SHARD.fullmatch(name) for name in output.names())
-    return sorted(int(match[1]) for match in names if match)
 
 
 def share_out(site: Site, capacity: Capacity) -> Allocation:
@@ -103,8 +80,8 @@ def predict(assignment: Assignment, site: Site, listener: Listener) -> Predicted
         listener(progress)
     finally:
         crew.dismiss()
-    counts, num_rows = conclude(assignment.output, listing, of_windows=assignment.request.window is not None)
-    return Predicted(counts, num_rows, listing.num_videos, progress, time.monotonic() - started)
+    written = conclude(assignment.output, listing, of_windows=assignment.request.window is not None)
+    return Predicted(written, progress, time.monotonic() - started)
 
 
 def _progress(desk: Any) -> Progress:
@@ -181,65 +158,3 @@ class _Crew:
         problem = ResourceError(f"cluster: {what}; the last death: {why}; memory may be short: lower --batch-size")
         problem.at_work = True
         raise problem
-
-
-def conclude(output: OutputFolder, listing: Listing, *, of_windows: bool) -> tuple[dict[str, int], int]:
-    """Count what is written, and say that it is all.
-
-    Args:
-        output: holds all shards.
-        listing: of the videos.
-        of_windows: whether a video may have several rows.
-
-    Returns:
-        Rows by status, and how many there are.
-
-    Raises:
-        ResourceError: shards are missing or damaged, or their rows are not those of the listing.
-    """
-
-    def look(number: int) -> dict[str, Any]:
-        found = _counted(output, shard_name(number))
-        due = min(listing.shard_rows, listing.num_videos - number * listing.shard_rows)
-        if found["num_rows"] < due or (found["num_rows"] > due and not of_windows):
-            raise ResourceError(
-                f"{output.path(found['shard'])}: rows, got {found['num_rows']}; the list of videos has {due}: delete "
-                "it and run the same command again"
-            )
-        return found
-
-    counts: Counter[str] = Counter()
-    num_rows = 0
-    types = [("shard", pa.string()), ("num_rows", pa.int64()), *((status, pa.int64()) for status in STATUSES)]
-    schema = pa.schema(types)
-    with (
-        output.writing(MANIFEST) as file,
-        parquet.ParquetWriter(file, schema) as writer,
-        ThreadPoolExecutor(NUM_READERS) as pool,
-    ):
-        for start in range(0, listing.num_shards, SHARDS_AT_A_TIME):
-            rows = list(pool.map(look, range(start, min(start + SHARDS_AT_A_TIME, listing.num_shards))))
-            for row in rows:
-                counts.update({status: row.get(status, 0) for status in STATUSES})
-                num_rows += row["num_rows"]
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    assert num_rows == counts.total()
-    summary = {"num_videos": listing.num_videos, "num_rows": num_rows, "num_shards": listing.num_shards}
-    output.write(SUCCESS, json.dumps({**summary, "counts": counts}, indent=2).encode())
-    output.clear_work()
-    return dict(counts), num_rows
-
-
-def _counted(output: OutputFolder, name: str) -> dict[str, Any]:
-    """What the footer of a shard says."""
-    file = output.open(name)
-    if file is None:
-        raise ResourceError(f"{output.path(name)}: missing; run the same command again")
-    try:
-        with file:
-            footer = parquet.read_metadata(file)
-    except pa.ArrowInvalid as error:
-        raise ResourceError(
-            f"{output.path(name)}: damaged ({error}); delete it and run the same command again"
-        ) from error
-    return {"shard": name, "num_rows": footer.num_rows, **counts_of(footer.schema.to_arrow_schema())}

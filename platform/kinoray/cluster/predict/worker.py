@@ -19,6 +19,7 @@ from kinoray.cluster.remote import DecodeBudget
 from kinoray.data.output import OutputFolder
 from kinoray.data.reading import ClipReader
 from kinoray.errors import DecodeError, ResourceError
+from kinoray.predict.conclusion import shard_name
 from kinoray.predict.listing import Listing
 from kinoray.predict.reading import outcomes, plan_of
 from kinoray.predict.request import Request
@@ -34,11 +35,6 @@ ROWS_AT_A_TIME = 1024
 """As Python's objects; the rest of a shard's rows, which may be many windows, wait as a table."""
 _T = TypeVar("_T")
 _Started: TypeAlias = tuple[Task, pa.Table, Stream | None] | None
-
-
-def shard_name(number: int) -> str:
-    """Of a shard's file: the same whoever writes it, however often."""
-    return f"part-{number:09d}.parquet"
 
 
 @dataclass(frozen=True)
