@@ -10,7 +10,7 @@ UNLOCKED := pip|wheel|triton|cuda-.*|nvidia-.*
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-bench demo test test-ray test-units test-slow bench-decode bench-ingest bench-train bench-startup bench-predict bench-ablation bench-zoo fuzz check lock clean
+.PHONY: help fuzz-configs setup setup-bench demo test test-ray test-jobs test-units test-slow test-chaos bench-decode bench-ingest bench-train bench-startup bench-predict bench-ablation bench-zoo fuzz check lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,17 +41,23 @@ $(STAMP):
 demo: setup ## train a small recognizer on generated videos, on this machine
 	@$(PYTHON) jobs/train.py
 
-test: setup ## run the tests: those that start Ray beside the others, each part's lines when it ends
-	@$(MAKE) --no-print-directory --output-sync --jobs 2 test-ray test-units
+test: setup ## run the tests: three parts side by side, the lines of each when it ends
+	@$(MAKE) --no-print-directory --output-sync --jobs 3 test-ray test-jobs test-units
 
 test-ray: setup
-	@$(PYTHON) -m pytest -m 'not slow' tests/ray tests/jobs
+	@$(PYTHON) -m pytest -m 'not slow' tests/ray
+
+test-jobs: setup
+	@$(PYTHON) -m pytest -m 'not slow' tests/jobs
 
 test-units: setup
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m 'not slow' tests/unit tests/recipes tests/parity
 
 test-slow: setup ## run the longer proofs
 	@$(PYTHON) -m pytest -m slow
+
+test-chaos: setup ## kill whatever a training runs on, at moments KINORAY_CHAOS_SEED draws: one table (half an hour)
+	@$(PYTHON) -m pytest tests/chaos
 
 # The other readers that bench-decode compares with; none of them is needed for anything else.
 BENCH_STAMP := $(subst .installed-,.bench-,$(STAMP))
@@ -79,6 +85,9 @@ bench-zoo: setup ## MMAction2's configs in FOLDER: which become recipes, paramet
 
 fuzz: setup ## read N (2000) damaged videos: no crash, no hang, no error without the file's name
 	@$(PYTHON) benchmarks/fuzz.py --cases $(or $(N),2000)
+
+fuzz-configs: setup ## give jobs N (1000) damaged recipes, sites, sweeps and manifests: 0, or 2 and a message that names the place
+	@$(PYTHON) benchmarks/fuzz_config.py --cases $(or $(N),1000)
 
 bench-startup: setup ## seconds and memory from the command to the first training step
 	@$(PYTHON) benchmarks/startup.py

@@ -131,8 +131,8 @@ def measured(num_classes: int, *, multi_label: bool) -> tuple[str, ...]:
 class Recipe(Config):
     """Model, data, optimization and evaluation of one experiment."""
 
-    name: str = Field("recipe", min_length=1)
-    """Default: the recipe file's name."""
+    name: str = Field("recipe", min_length=1, pattern=r"^[^./\\?][^/\\?]*$")
+    """Runs have folders of this name in the site's storage; default: the recipe file's name."""
     seed: int = Field(0, ge=0)
     """Of weights, order and augmentation."""
     model: AnyModel

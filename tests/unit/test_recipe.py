@@ -194,3 +194,9 @@ def test_the_learning_rate_is_that_of_the_batch(recipe):
     assert (recipe.scaled_lr, scaled.scaled_lr) == (0.1, pytest.approx(0.025))
     for epoch in (0, 5.5, 19):
         assert scaled.lr(epoch) == pytest.approx(recipe.lr(epoch) / 4)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".x", "a?b=c"])
+def test_a_name_is_that_of_a_folder(make_recipe, name):
+    with pytest.raises(ConfigError, match="name: should match the pattern"):
+        make_recipe({"name": name})

@@ -9,7 +9,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from kinoray.config.yaml_file import Marked, parse_yaml, read_yaml, shown
+from kinoray.config.yaml_file import MAX_DEPTH, Marked, parse_yaml, read_yaml, real_path, shown
 from kinoray.errors import ConfigError
 
 
@@ -53,6 +53,8 @@ def override(layered: Layered, assignments: Sequence[str]) -> Layered:
     parsed = []
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
+        if not assignment.isascii() and assignment != assignment.encode(errors="ignore").decode():
+            raise ConfigError(f"--set {assignment}: should be UTF-8 text")
         if not (equals and all(path.strip().split("."))):
             parts = [part for part in path.strip().split(".") if part]
             example = f"{'.'.join(parts)}=VALUE" if parts else "optimizer.lr=0.01"
@@ -71,7 +73,7 @@ def replace_values(layered: Layered, values: Mapping[str, Any], origin: str) -> 
 
 
 def _read(path: Path, chain: tuple[Path, ...], asked_by: str = "") -> Marked:
-    real = path.resolve()
+    real = real_path(path, asked_by)
     if real in chain:
         loop = " -> ".join(shown(file) for file in (*chain[chain.index(real) :], real))
         raise ConfigError(f"{asked_by}{shown(path)}: a file cannot be its own base: {loop}")
@@ -114,6 +116,8 @@ def _assign_all(layered: Layered, assignments: Sequence[tuple[str, Marked]]) -> 
         ordered.insert(siblings[0] if siblings else len(ordered), (path, value))
     tree = _to_tree(layered.values, layered.origins)
     for path, value in ordered:
+        if path.count(".") >= MAX_DEPTH:
+            raise ConfigError(f"{value.origin}: a path has up to {MAX_DEPTH} parts, got {path.count('.') + 1}")
         tree = _assign(tree, (), path.split("."), value)
     return from_tree(tree)
 
@@ -144,7 +148,7 @@ def _assign(node: Marked | None, above: tuple[str, ...], path: Sequence[str], ne
 
 def _index(node: Marked, name: str, key: str, origin: str) -> int:
     length = len(node.value)
-    if key.isdecimal() and int(key) < length:
+    if key in map(str, range(length)):
         return int(key)
     right = f"its elements are {name}.0 to {name}.{length - 1}" if length else f"set all of {name}"
     raise ConfigError(f"{origin}: {name} is a list of {length} and has no {name}.{key}; {right}  [{node.origin}]")

@@ -101,7 +101,7 @@ def validate(cls: type[C], layered: Layered, what: str, *, may_hold_secrets: Col
     order = _Order(layered.origins)
     for path in sorted(by_path, key=order.key)[:MAX_PROBLEMS]:
         told = _tell(cls, layered, path, by_path[path])
-        origin = _who_set(path, layered.origins)
+        told, origin = told.replace("\n", "\\n"), _who_set(path, layered.origins)
         lines.append(f"\n  {_dotted(path)}{': ' if path else ''}{told}{f'  [{origin}]' if origin else ''}")
     count = "1 problem" if len(by_path) == 1 else f"{len(by_path):,} problems"
     if len(by_path) > MAX_PROBLEMS:

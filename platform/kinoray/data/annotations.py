@@ -20,6 +20,8 @@ from kinoray.data.sources import SourceConfig
 from kinoray.errors import DataError, DecodeError
 from kinoray.video.files import read_whole, without_passwords
 
+INDEX = r"\d{1,18}"
+"""A whole number that an int64 holds, as a pattern."""
 MAX_SHOWN = 100
 """Characters of a row that a message quotes."""
 
@@ -177,6 +179,11 @@ def parse_json(path: str, text: str) -> Any:
     except json.JSONDecodeError as error:
         shown = f"{without_passwords(path)}, line {error.lineno}"
         raise DataError(f"{shown}: not JSON ({error.msg}); get the file from its owners again") from error
+    except (ValueError, RecursionError) as error:
+        told = "a number has thousands of digits" if isinstance(error, ValueError) else "it is nested too deeply"
+        raise DataError(
+            f"{without_passwords(path)}: not readable ({told}); get the file from its owners again"
+        ) from error
 
 
 def frame_columns(num_rows: int, template: str | None, fps: float) -> dict[str, pa.Array]:

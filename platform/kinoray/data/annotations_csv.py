@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinoray.data.annotations import AnnotationSource, Lines, frame_columns, read_one_of
+from kinoray.data.annotations import INDEX, AnnotationSource, Lines, frame_columns, read_one_of
 from kinoray.data.paths import below
 from kinoray.errors import DataError
 
@@ -81,7 +81,7 @@ class MomentsSource(AnnotationSource):
 
     def class_names(self) -> tuple[str, ...]:
         lines = Lines.read(below(self.annotations, "moments_categories.txt"))
-        fields = lines.fields(r"(?P<name>.*\S),\s*(?P<index>\d+)", "a class and its index", "clapping,0")
+        fields = lines.fields(rf"(?P<name>.*\S),\s*(?P<index>{INDEX})", "a class and its index", "clapping,0")
         indices = fields["index"].cast(pa.int64())
         ranks = pc.sort_indices(indices)
         expected = pa.array(np.argsort(ranks.to_numpy()))

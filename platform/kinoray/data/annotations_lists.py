@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from kinoray.data.annotations import AnnotationSource, Lines, frame_columns
+from kinoray.data.annotations import INDEX, AnnotationSource, Lines, frame_columns
 from kinoray.data.sources import indices_or_names
 
 
@@ -42,15 +42,14 @@ class ListSource(AnnotationSource):
             DataError: a line is not as it should be.
         """
         gap = r"\s+" if self.delimiter is None else rf"\s*{re.escape(self.delimiter)}\s*"
-        middle = [rf"(?P<{name}>\d+)" for name in numbers]
+        middle = [rf"(?P<{name}>{INDEX})" for name in numbers]
         shown = (self.delimiter or " ").join(example.split())
         fields = lines.fields(gap.join([r"(?P<path>.*\S)", *middle, r"(?P<label>\S.*)"]), what, shown)
         has_index = pc.match_substring_regex(fields["label"], r"^\d+$")
         has_more = pc.match_substring_regex(fields["path"], rf"{gap}\d+$")
         if not pc.any(pc.and_(has_index, has_more)).as_py():
             return fields | {"label": indices_or_names(fields["label"])}
-        index = r"\d{1,18}"  # what an int64 holds
-        indices = rf"(?P<label>{index}(?:{gap}{index})*)"
+        indices = rf"(?P<label>{INDEX}(?:{gap}{INDEX})*)"
         fields = lines.fields(gap.join([r"(?P<path>.*?\S)", *middle, indices]), f"{what}s as indices", shown)
         several = pc.split_pattern_regex(fields["label"], gap)
         return fields | {"label": several.cast(pa.list_(pa.int64()))}

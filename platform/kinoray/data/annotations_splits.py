@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinoray.data.annotations import AnnotationSource, Lines, group_of
+from kinoray.data.annotations import INDEX, AnnotationSource, Lines, group_of
 from kinoray.data.paths import below
 
 NUM_REQUESTS = 16
@@ -41,7 +41,7 @@ class Ucf101Source(AnnotationSource):
 
     def class_names(self) -> tuple[str, ...]:
         lines = Lines.read(below(self.annotations, "classInd.txt"))
-        fields = lines.fields(r"(?P<number>\d+)\s+(?P<name>\S+)", "the number and name of a class", "3 Archery")
+        fields = lines.fields(rf"(?P<number>{INDEX})\s+(?P<name>\S+)", "the number and name of a class", "3 Archery")
         expected = pa.array(range(1, len(lines.texts) + 1))
         lines.check(pc.equal(fields["number"].cast(pa.int64()), expected), "the next number", "they count from 1 on")
         return tuple(fields["name"].to_pylist())

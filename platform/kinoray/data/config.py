@@ -188,9 +188,9 @@ class DataConfig(Config):
             train = replace(train, classes=indices)  # the training videos need not show the last classes
         if len(train.classes) != num_classes:
             raise DataError(
-                f"{train.where}: has labels of {len(train.classes)} classes, the last of them in {train.first_of_last()}, "
-                f"model.num_classes is {num_classes}; "
-                f"set it to {len(train.classes)}, correct the labels, or name all classes in data.classes"
+                f"{train.where}: has labels of {len(train.classes)} classes, the last of them in "
+                f"{train.first_of_last()}, model.num_classes is {num_classes}; set it to {len(train.classes)}, correct "
+                "the labels, or name all classes in data.classes"
             )
         classes = train.classes
         val = None

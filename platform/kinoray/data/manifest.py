@@ -159,7 +159,8 @@ def load_manifest(
     try:
         listing = source.read()
     except DataError as error:
-        raise DataError(f"{error}{'' if setting in str(error) else f'  [{setting}]'}") from error
+        told = str(error).replace("\n", "\\n")  # a path may hold one
+        raise DataError(told if setting in told else f"{told}  [{setting}]") from error
     if listing.num_rows == 0:
         raise DataError(f"{where}: lists no video; check its path and its where/where_not conditions")
     try:

@@ -4,10 +4,12 @@ A source reads only the list, never a video. Every annotation format is a source
 row per video (or per segment of one) and leaves labels as they are written: names or indices.
 """
 
+import os
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -132,8 +134,10 @@ class FolderSource(SourceConfig):
             raise DataError(
                 f"{self.root}: a 'folder' source needs a local folder; list objects of a store in a manifest"
             )
-        if not root.is_dir():
+        if not os.path.isdir(root):  # noqa: PTH112 - Path's raises for a name that is too long
             raise DataError(f"{self.root}: no such folder; a 'folder' source needs one folder per class in it")
+        if root.resolve() == Path(root.resolve().anchor):
+            raise DataError(f"{self.root}: a 'folder' source, got all of this machine; it needs one folder per class")
         files = sorted(
             file
             for folder in root.iterdir()
@@ -161,9 +165,9 @@ class Motion8Source(SourceConfig):
     kind: str = "motion8"
     root: str = "data/motion8"
     split: str = Field("train", pattern="^(train|val)$")
-    num_train: int = Field(768, gt=0)
-    num_val: int = Field(320, gt=0)
-    seed: int = 0
+    num_train: int = Field(768, gt=0, le=100_000)
+    num_val: int = Field(320, gt=0, le=100_000)
+    seed: int = Field(0, ge=0)
 
     def describe(self) -> str:
         return f"{self.root} {self.split} (generated)"
@@ -193,9 +197,7 @@ def read_table(path: str, types: Mapping[str, pa.DataType] | None = None) -> pa.
     try:
         file = open_video_file(path)
         if suffix in {".csv", ".tsv"}:
-            convert = csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
-            parse = csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",")
-            table = csv.read_csv(file, parse_options=parse, convert_options=convert)
+            table = _read_csv(path, file, types, delimiter="\t" if suffix == ".tsv" else ",")
         elif suffix == ".parquet":
             table = parquet.read_table(file)
         else:
@@ -209,11 +211,22 @@ def read_table(path: str, types: Mapping[str, pa.DataType] | None = None) -> pa.
             ) from error
         raise DataError(f"{' '.join(str(error).split())}; a manifest is a table with a row per video") from error
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        told = " ".join(str(error).split())
+        told = " ".join(str(error).split()).replace("Row #", "line ")  # it counts the header
+        told = re.sub(r"CSV column #(\d+)", lambda found: f"column {int(found[1]) + 1}", told)  # and columns from 0 on
         raise DataError(f"{path}: cannot be read as {suffix[1:]}: {told}") from error
     if table.num_rows == 0:
         raise DataError(f"{path}: the manifest is empty; it needs a header and a row per video")
     return table
+
+
+def _read_csv(path: str, file: str | BinaryIO, types: Mapping[str, pa.DataType] | None, *, delimiter: str) -> pa.Table:
+    convert = csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
+    parse = csv.ParseOptions(delimiter=delimiter)
+    try:
+        return csv.read_csv(file, parse_options=parse, convert_options=convert)
+    except pa.ArrowInvalid:  # a single thread knows which row it is at
+        one = csv.ReadOptions(use_threads=False)
+        return csv.read_csv(open_video_file(path), read_options=one, parse_options=parse, convert_options=convert)
 
 
 def _column(table: pa.Table, name: str, where: str, kind: pa.DataType | None = None) -> pa.ChunkedArray:

@@ -15,8 +15,8 @@ from kinoray.errors import ConfigError
 from kinoray.metrics import SMALLER_IS_BETTER
 from kinoray.recipe import Recipe
 from kinoray.sweep.schedulers import PBT, AnyScheduler, NoScheduler
-from kinoray.sweep.search import AnySearch, RandomSearch
-from kinoray.sweep.space import Parameter, Point, check_conditions, combinations, fill
+from kinoray.sweep.search import MAX_TRIALS, AnySearch, RandomSearch
+from kinoray.sweep.space import Parameter, Point, check_conditions, combinations, fill, num_combinations
 from kinoray.sweep.trials import Trial, TrialState
 from kinoray.train.events import Event
 
@@ -101,7 +101,7 @@ class Sweep(Config):
     """Of ``data.val``, ranks trials and checkpoints; default: the recipe's ``evaluation.monitor``."""
     mode: Literal["max", "min"] | None = None
     """Which values are better; follows from the metric, and is there to be seen."""
-    trials: int | None = Field(None, gt=0)
+    trials: int | None = Field(None, gt=0, le=MAX_TRIALS)
     """Points to try; a grid needs none."""
     concurrency: int | None = Field(None, gt=0)
     """Trials at a time; default: as many as the site holds."""
@@ -133,6 +133,8 @@ class Sweep(Config):
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         check_conditions(self.space)
+        if self.search.learns:
+            num_combinations(self._of_data(), MAX_TRIALS)
         self.search.num_points(self.space, self.trials)
         for path in self.space:
             if path in NOT_SWEPT or (path == "seed" and self.seeds):
@@ -271,8 +273,7 @@ class Sweep(Config):
         if not problems:
             points = self._planned_points()
             if self.search.learns:  # so that every dataset that a trial may need is known
-                of_data = {path: each for path, each in self.space.items() if path.startswith(("data.", "model."))}
-                points = [fill(self.space, point) for point in combinations(of_data)]
+                points = [fill(self.space, point) for point in combinations(self._of_data())]
             together, problems = self._tried(recipe, [("", point) for point in points])
             recipes += together
         if problems:
@@ -342,6 +343,10 @@ class Sweep(Config):
         """Who set a value, as messages end; empty where nobody did."""
         origin = self._layered.origins.get(path)
         return f"  [{origin}]" if origin else ""
+
+    def _of_data(self) -> dict[str, Parameter]:
+        """The part of the space that decides which videos and classes there are."""
+        return {path: each for path, each in self.space.items() if path.startswith(("data.", "model."))}
 
     def _origin(self, path: str) -> str:
         return self._layered.origins.get(path, f"sweep {self.name}")

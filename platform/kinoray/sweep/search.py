@@ -11,7 +11,10 @@ from pydantic import Field
 
 from kinoray.config.kinds import KindConfig, KindTable
 from kinoray.errors import ResourceError
-from kinoray.sweep.space import combinations
+from kinoray.sweep.space import combinations, num_combinations
+
+MAX_TRIALS = 10_000
+"""Of a sweep: all are checked before the first one starts."""
 
 if TYPE_CHECKING:
     from kinoray.sweep.space import Label, Parameter, Point, SearchSpace
@@ -60,6 +63,10 @@ class RandomSearch(SearchConfig):
     learns = False
     kind: str = "random"
 
+    def num_points(self, space: SearchSpace, trials: int | None) -> int:
+        num_combinations(_in_turn(space), MAX_TRIALS)
+        return super().num_points(space, trials)
+
     def start(self, space: SearchSpace) -> Search:
         return _Random(space, self.seed)
 
@@ -74,8 +81,8 @@ class GridSearch(SearchConfig):
         ranges = [path for path, parameter in space.items() if parameter.is_range]
         if ranges:
             raise ValueError(f"search grid takes choice and grid, got a range for {ranges[0]}; list its values")
-        num_combinations = sum(1 for _ in combinations(space))
-        return num_combinations if trials is None else min(trials, num_combinations)
+        count = num_combinations(space, MAX_TRIALS)
+        return count if trials is None else min(trials, count)
 
     def start(self, space: SearchSpace) -> Search:
         return _Grid(space)
@@ -115,8 +122,8 @@ AnySearch = Annotated[SearchConfig, SEARCHES]
 class _Random:
     def __init__(self, space: SearchSpace, seed: int) -> None:
         self.space, self.seed = space, seed
-        gridded = {path: parameter for path, parameter in space.items() if parameter.grid is not None}
-        self.in_turn = [] if not gridded else list(combinations({path: _free(p) for path, p in gridded.items()}))
+        gridded = _in_turn(space)
+        self.in_turn = list(combinations(gridded)) if gridded else []
 
     def ask(self, index: int) -> Point:
         rng = np.random.default_rng([self.seed, index])
@@ -176,6 +183,10 @@ def _suggested(trial: Any, path: str, parameter: Parameter) -> Label:
     return parameter.rounded(trial.suggest_float(path, low, high, log=parameter.loguniform is not None))
 
 
-def _free(parameter: Parameter) -> Parameter:
-    """Without its condition."""
-    return parameter.model_copy(update={"when": {}})
+def _in_turn(space: SearchSpace) -> SearchSpace:
+    """Those that take their values in turn, without their conditions."""
+    return {
+        path: parameter.model_copy(update={"when": {}})
+        for path, parameter in space.items()
+        if parameter.grid is not None
+    }

@@ -6,6 +6,7 @@ else the value as one line of YAML. Labels are what tables, logs and samplers se
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -147,6 +148,18 @@ def combinations(space: SearchSpace) -> Iterator[dict[str, Label]]:
             yield from extend(point, paths[1:])
 
     return extend({}, tuple(path for path, parameter in space.items() if not parameter.is_range))
+
+
+def num_combinations(space: SearchSpace, most: int) -> int:
+    """How many ``combinations`` there are.
+
+    Raises:
+        ValueError: more than ``most``; counting goes no further.
+    """
+    count = sum(1 for _ in islice(combinations(space), most + 1))
+    if count > most:
+        raise ValueError(f"space: its lists have more than {most:,} combinations; list fewer values, or draw at random")
+    return count
 
 
 def check_conditions(space: SearchSpace) -> None:

@@ -229,11 +229,16 @@ def check_weights(place: str, setting: str) -> None:
     """See that ``read_weights`` would find something, without reading it.
 
     Raises:
-        ConfigError: torchvision has no weights of that name.
-        CheckpointError: there is nothing; names the setting.
+        ConfigError: torchvision has no weights of that name; names the setting, as the others do.
+        CheckpointError: there is nothing, or nobody can say.
     """
     is_file = is_weights_file(place)
-    if not (has_source(place) if is_file else has_file(place, INDEX) or folders_with(place, INDEX)):
+    try:
+        is_there = has_source(place) if is_file else bool(has_file(place, INDEX) or folders_with(place, INDEX))
+    except (ConfigError, CheckpointError) as error:
+        told = str(error)
+        raise type(error)(told if told.startswith(setting) else f"{setting}: {told}") from error
+    if not is_there:
         raise CheckpointError(
             f"{setting}: {without_passwords(place)} is no {', '.join(WEIGHT_SUFFIXES)} file, no checkpoint and no run "
             "with one"

@@ -138,3 +138,13 @@ def test_defaults() -> None:
     assert (first.site, first.set, first.dry_run) == (None, [], False)
     assert second.set == ["a=1"]
     assert parser.parse_args([]).set == []
+
+
+def test_a_message_is_fit_for_a_terminal(job: Job) -> None:
+    code, _, err = job(ConfigError(f"x.yaml: got '\x1b[2J\u202e{'y' * 100_000}'  [x.yaml:3]\n  more: é 🎥"), [])
+    first, second = err.splitlines()
+    assert code == 2
+    assert first.startswith(r"train.py: x.yaml: got '\x1b[2J\u202eyyy")
+    assert first.endswith("yyy'  [x.yaml:3]")
+    assert len(first) < 1_100
+    assert second == "  more: é 🎥"

@@ -336,3 +336,19 @@ def at(values, path):
     for key in path.split("."):
         values = values[int(key)] if isinstance(values, list) else values[key]
     return values
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ("a." * 3_000 + "b=1", "a path has up to 50 parts, got 3001"),
+        ("\udcff=1", "should be UTF-8 text"),
+        ("a=\udcff", "should be UTF-8 text"),
+        (f"list.{'9' * 5_000}=1", "list is a list of 1 and has no list.999"),
+    ],
+)
+def test_odd_assignments_are_told(assignment, told):
+    with pytest.raises(ConfigError) as caught:
+        override(from_values({"list": [1]}, "here"), [assignment])
+    assert str(caught.value).startswith(f"--set {assignment}")
+    assert told in str(caught.value)

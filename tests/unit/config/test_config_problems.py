@@ -292,3 +292,16 @@ def test_the_error_stands_alone():
     with pytest.raises(ConfigError) as caught:
         validate(Recipe, from_values({}, "code"), "recipe")
     assert caught.value.__context__ is None
+
+
+class Words(Config):
+    words: tuple[str, ...]
+
+
+def test_a_list_in_which_all_is_wrong_is_told_in_short():
+    with pytest.raises(ConfigError) as caught:
+        validate(Words, from_values({"words": list(range(10_000))}, "here"), "recipe here")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "recipe here: 10,000 problems"
+    assert lines[1].startswith("  words.0: should be text")
+    assert lines[50:] == ["  words.49: should be text, got 49; quotes make it text  [here]", "  ... and 9,950 more"]

@@ -94,3 +94,10 @@ def test_nor_a_sweep(tmp_path):
         Sweep.load(file)
     assert f"{file.name}:3" in str(caught.value)
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("part", ["?", "&", "://", ":", "s3://:", "a.", "a://:", "?key", "https://", "@", "s3:/a:b"])
+def test_no_text_takes_long(part):
+    text = f"s3://{part * 50_000}"
+    assert without_passwords(text)[:3] == "s3:"

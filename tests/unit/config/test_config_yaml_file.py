@@ -222,3 +222,38 @@ def test_paths_are_shown_from_here_where_they_are_inside(folder, tmp_path_factor
 )
 def test_an_origin_has_a_source_and_maybe_a_line(origin, parts):
     assert source_and_line(origin) == parts
+
+
+def bomb(lines):
+    return "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"a: {'x' * 500_000}", "x.yaml: should be a recipe, a site or a sweep, got more than 500,000 characters"),
+        (f"b: 1\na: {'[' * 60}{']' * 60}", "x.yaml:2: not readable as YAML: values lie more than 50 deep"),
+        (f"a: {'[' * 50_000}", "x.yaml:1: not readable as YAML: values lie more than 50 deep"),
+        ("a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 60)), "more than 50 deep"),
+        (bomb(12), "x.yaml:1: more than 50,000 values, those that aliases stand for included"),
+        (
+            "a: 9223372036854775808",
+            "x.yaml:1: 9223372036854775808 is too large; whole numbers go up to 92233720368547758",
+        ),
+        (f"a: {'9' * 5000}", f"x.yaml:1: {'9' * 60} is too large"),
+        (f"a: 0x{'f' * 5000}", "is too large"),
+        ('a: "\\ud800"', r"x.yaml:1: '\ud800' is no text"),
+        ('"\\ud800": 1', r"x.yaml:1: '\ud800' is no text"),
+        ("a: !!null 3", "x.yaml:1: '3' is no null"),
+        ("base: /dev/zero", "x.yaml:1: base /dev/zero: should be a recipe, a site or a sweep, got more than"),
+        ("base: /dev/null", "x.yaml:1: base /dev/null:1: the file is empty"),
+        ('base: "a\\0b"', r"cannot be a path: embedded null byte"),
+    ],
+)
+def test_a_text_takes_neither_time_nor_memory_without_end(folder, text, told):
+    assert told in refusal(folder, text)
+
+
+def test_the_largest_whole_numbers_and_many_values_are_taken(folder):
+    values = read(folder, f"a: 9223372036854775807\nb: -9223372036854775807\nc: {[1] * 40_000}\n").values
+    assert (values["a"], values["b"], len(values["c"])) == (2**63 - 1, 1 - 2**63, 40_000)

@@ -161,3 +161,11 @@ def test_a_long_list_is_read_fast(tmp_path):
     assert VideoListSource(path=str(path), root="s3://bucket/videos").read().num_rows == num_rows
     # A million takes 1.4 CPU seconds; whatever grows faster than the list would take minutes.
     assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("[" * 100_000, "it is nested too deeply"), (f"[{'9' * 5_000}]", "a number has thousands of digits")],
+)
+def test_odd_json_is_told(text, told):
+    assert refusal(lambda: parse_json("a.json", text)).startswith(f"a.json: not readable ({told}); get the file")

@@ -168,13 +168,13 @@ def test_jester(tmp_path, prefix):
     ("line", "told"),
     [
         ("two;Stop Sign", "an id and a class, got 'two;Stop Sign'; a line should read like '34870;Drumming Fingers'"),
-        ("2;Go Sign", "a class, got '2;Go Sign'; {labels} names 1 classes: Stop Sign"),
+        ("2;Go Sign", "a class, got '2;Go Sign'; {folder}/labels.csv names 1 classes: Stop Sign"),
         ("2", "a class, got '2'"),
     ],
 )
 def test_a_wrong_line_of_jester_is_named(tmp_path, line, told):
     write(tmp_path, {"labels.csv": "Stop Sign\n", "train.csv": f"1;Stop Sign\n{line}\n"})
-    assert refusal(jester(tmp_path)).startswith(f"{tmp_path}/train.csv, line 2: {told}")
+    assert refusal(jester(tmp_path)).startswith(f"{tmp_path}/train.csv, line 2: {told.format(folder=tmp_path)}")
 
 
 def sthv2(folder, split="train"):

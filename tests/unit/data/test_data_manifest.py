@@ -170,3 +170,21 @@ def test_a_few_missing_files_are_let_through(load, tmp_path):
 
 def test_objects_of_a_store_are_not_looked_at(load):
     check_files(load("path,label\ns3://bucket/a.mp4,0\n"), 0.0)
+
+
+def test_a_file_of_classes_is_a_regular_one_and_has_a_path():
+    assert refusal(read_classes, "/dev/zero").startswith("data.classes: /dev/zero is no regular file")
+    assert "embedded null byte" in refusal(read_classes, "a\0b")
+
+
+def test_a_path_that_is_too_long_is_missing(tmp_path):
+    (tmp_path / "a.csv").write_text(f"path,label\n{'x' * 5_000}.mp4,0\n")
+    manifest = load_manifest(ManifestSource(path=str(tmp_path / "a.csv")), None, split="train")
+    assert "1 of the 1 video files looked at do not exist" in refusal(check_files, manifest, 0.0)
+
+
+def test_who_named_a_list_or_its_classes_is_told(tmp_path):
+    source = ManifestSource(path=str(tmp_path / "a.csv"))
+    assert refusal(load_manifest, source, None, split="val").endswith("  [data.val.source]")
+    (tmp_path / "a.csv").write_text("path,label\na.mp4,walk\n")
+    assert refusal(load_manifest, source, ["run"], split="val", stated_in="c.txt").endswith("are run  [c.txt]")

@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -271,3 +272,32 @@ def test_a_source_describes_its_conditions():
 def test_a_table_can_be_read_as_guessed(tmp_path):
     table = read_table(write_text(tmp_path / "m.csv", "a,b\n007,x\n"))
     assert table.to_pydict() == {"a": [7], "b": ["x"]}
+
+
+def test_bytes_that_are_no_text_are_told_where_the_file_is_read(tmp_path):
+    names = tmp_path / "names.csv"
+    names.write_bytes(b"path,label,\xed\xa0\x80\na.mp4,0,1\n")
+    values = tmp_path / "values.parquet"
+    broken = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xff"))
+    parquet.write_table(pa.table({"path": broken, "label": [0]}), values)
+    for path in (names, values):
+        with pytest.raises(DataError, match=f"{path}: cannot be read as"):
+            ManifestSource(path=str(path)).read()
+
+
+def test_a_whole_machine_is_no_folder_of_classes():
+    with pytest.raises(DataError, match="/: a 'folder' source, got all of this machine"):
+        FolderSource(root="/").read()
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("b.mp4,1,soon", "In column 3: line 3: CSV conversion error to double: invalid value 'soon'"),
+        ("b.mp4,1", "CSV parse error: line 3: Expected 3 columns, got 2: b.mp4,1"),
+    ],
+)
+def test_a_wrong_line_of_a_csv_is_named(tmp_path, row, told):
+    path = tmp_path / "a.csv"
+    path.write_text(f"path,label,start_seconds\na.mp4,0,0.5\n{row}\n")
+    assert refusal(ManifestSource(path=str(path))) == f"{path}: cannot be read as csv: {told}"

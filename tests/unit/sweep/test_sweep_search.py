@@ -75,3 +75,10 @@ def test_optuna_learns_and_repeats_itself():
     late = [point["optimizer.lr"] for point in first[-8:]]
     assert max(abs(lr - 0.01) for lr in late) < 0.03
     assert all(("optimizer.momentum" in point) == (point["optimizer.kind"] == "sgd") for point in first)
+
+
+@pytest.mark.parametrize("search", [GridSearch(), RandomSearch()])
+def test_more_combinations_than_a_sweep_can_hold_are_refused(search):
+    space = {f"path{number}": Parameter(grid=tuple(range(100))) for number in range(5)}
+    with pytest.raises(ValueError, match="more than 10,000 combinations"):
+        search.num_points(space, 4)
