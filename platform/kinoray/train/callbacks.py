@@ -66,14 +66,18 @@ class Callbacks:
     def fit_start(self) -> None:
         self._run("on_fit_start")
 
+    def reached(self, epoch: int, step: int) -> None:
+        """Where training is, as all hooks see it from now on."""
+        self.training.epoch, self.training.step = epoch, step
+
     def step_end(self, meter: Meter, batch: Batch, loss: Tensor, grad_norm: Tensor, lr: float) -> None:
         """Tell of a step: ``(2,)`` sum of losses and number of videos of this worker, ``()`` the gradient's norm."""
         if self._hooked["on_step_end"]:
-            self.training.epoch, self.training.step = meter.epoch, meter.step
+            self.reached(meter.epoch, meter.step)
             self._run("on_step_end", StepEnd(batch, loss[0] / loss[1].clamp(min=1), grad_norm, lr))
 
     def epoch_end(self, trained: EpochDone) -> None:
-        self.training.epoch, self.training.step = trained.epoch, trained.step
+        self.reached(trained.epoch, trained.step)
         self._run("on_epoch_end", trained)
 
     def evaluate_end(self, evaluation: Evaluation | None) -> None:

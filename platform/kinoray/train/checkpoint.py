@@ -10,7 +10,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -258,11 +258,16 @@ def newest_of_run(run: str) -> str | None:
 
 def newest_first(run: str) -> list[str]:
     """A run's whole checkpoints, those that are furthest in training first."""
-    places = {}
-    for place in whole_checkpoints(run):
-        with suppress(CheckpointError):  # of one whose index is damaged nobody can say how far it is
-            places[place] = read_summary(place).progress
-    return sorted(places, key=lambda place: (places[place].epoch, places[place].videos), reverse=True)
+    return furthest_first(whole_checkpoints(run))
+
+
+def furthest_first(places: Iterable[str]) -> list[str]:
+    """Checkpoints by how far training had come; one whose index cannot be read, so that nobody can say, is left out."""
+    progress = {}
+    for place in places:
+        with suppress(CheckpointError):
+            progress[place] = read_summary(place).progress
+    return sorted(progress, key=lambda place: (progress[place].epoch, progress[place].videos), reverse=True)
 
 
 def best_of_run(run: str) -> str:

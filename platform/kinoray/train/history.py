@@ -1,7 +1,8 @@
 """What a run has told of itself so far, kept in its checkpoints: what a killed process told nobody is told again."""
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from kinoray.train.events import BadVideo, EpochDone, Evaluation, Mistake, Recalled, StepsDone
 
+_COLUMNS = tuple(column.name for column in fields(StepsDone))
+_row = attrgetter(*_COLUMNS)
 _KINDS = {kind.__name__: kind for kind in (BadVideo, EpochDone, Evaluation, Mistake)}
 
 
@@ -41,9 +44,8 @@ class History:
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values."""
-        columns = len(fields(StepsDone))
-        steps = torch.tensor([astuple(step) for step in self.steps], dtype=torch.float64).reshape(-1, columns)
-        return {"steps": steps, "epochs": [_plain(epoch) for epoch in self.epochs]}
+        rows = np.array([_row(step) for step in self.steps], dtype=np.float64).reshape(-1, len(_COLUMNS))
+        return {"steps": torch.from_numpy(rows), "epochs": [_plain(epoch) for epoch in self.epochs]}
 
     def recalled(self) -> Recalled:
         """All of it, to be told again."""

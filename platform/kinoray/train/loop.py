@@ -3,11 +3,13 @@
 ``fit`` runs on every worker. Nothing here knows of Ray or MLflow: feed, store and listener are handed in.
 """
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,13 +101,15 @@ def fit(
             try:
                 return run.to_the_end(reason_to_end)
             except DivergenceError as error:
-                rolls_back = recipe.training.on_divergence == "roll_back" and len(left_out) < MAX_ROLL_BACKS
+                is_new = error.step not in left_out and len(left_out) < MAX_ROLL_BACKS
+                rolls_back = recipe.training.on_divergence == "roll_back" and is_new
                 if world.is_first:
-                    emit(_diverged(error, feed, rolls_back=rolls_back))
+                    emit(_diverged(error, feed, epoch=run.progress.epoch + 1, rolls_back=rolls_back))
                 if not rolls_back:
                     raise
                 left_out |= {error.step}
             del run  # its weights, before there are others
+            gc.collect()  # blocks that are computed again refer to themselves
 
 
 class _Run:
@@ -150,6 +154,8 @@ class _Run:
             for epoch in self.callbacks.until_stopped(range(self.progress.epoch + 1, self.recipe.training.epochs)):
                 self._epoch(epoch)
             probe = self._probe()
+            if self.world.is_first:
+                self.store.settle()
             self.callbacks.fit_end()
         self.emit(Finished(probe, self.callbacks.stopped))
         return self.progress
@@ -178,22 +184,28 @@ class _Run:
         meter = Meter(world, epoch=epoch, step=self.progress.step, past=self._past_of_epoch)
         self._past_of_epoch, done = {}, self.progress.videos
         for batch in meter.waiting(self.feed.train(epoch, done=done)):
+            # By its place in the epoch: the steps before were perhaps of batches of another size.
+            place = epoch * self.feed.steps_per_epoch + done // batch_size
+            lr = _set_lr(learner.optimizer, recipe, place, self.feed.steps_per_epoch)
             done += batch_size
-            lr = _set_lr(learner.optimizer, recipe, meter.step, self.feed.steps_per_epoch)
             self._learn(batch, meter, lr)
             is_save_due = save_every is not None and meter.step % save_every == 0
             if is_save_due or meter.step % recipe.training.log_every_steps == 0:
+                if world.is_first:
+                    self.store.check()
                 if (report := meter.report(lr, asks_to_save=self.save_asked())) is not None:
                     self.history.add(report)
                     self.emit(report)
                 if meter.num_bad > recipe.data.max_bad_fraction * train.num_videos:
                     break
                 if (is_save_due or meter.is_save_asked) and done + batch_size <= train.num_videos:
-                    _check_finite(learner, meter.step)
+                    _check_finite(learner, meter.learned)
                     self.progress = replace(self.progress, step=meter.step, videos=done)
+                    self.callbacks.reached(epoch, meter.step)
                     self._save(f"epoch-{epoch:04d}-step-{meter.step:08d}", metrics={}, meter=meter)
+                    meter.leave_out_time()
         trained = meter.close(train)
-        _check_finite(learner, trained.step)
+        _check_finite(learner, meter.learned)
         return trained
 
     def _learn(self, batch: Batch, meter: Meter, lr: float) -> None:
@@ -241,10 +253,11 @@ class _Run:
         if not self.world.is_first:
             self.callbacks.checkpoint(None)
             return
+        self.store.settle()  # before there is another copy in memory
         if of_epoch:
             mean = mean_statistics(of_epoch["statistics"])
             weights |= mean
-            state |= {**of_epoch, "plan": self._plan()}
+            state |= {**of_epoch, "plan": self._plan}
             if "model" in state:
                 state["model"] |= mean
         files = Path(tempfile.mkdtemp(prefix="kinoray-checkpoint-"))
@@ -263,16 +276,17 @@ class _Run:
             stack.pop_all()  # the store removes them
         self.store.save(draft, name=name)
 
+    @cached_property
     def _plan(self) -> str:
         """What the order of an epoch's videos follows from."""
         return f"seed {self.recipe.seed}, train manifest {self.feed.dataset.train.digest()}"
 
     def _check_plan(self, checkpoint: Checkpoint, plan: str) -> None:
         """Raises CheckpointError where an epoch cannot go on, because its order is another now."""
-        if plan != self._plan():
+        if plan != self._plan:
             raise CheckpointError(
                 f"{checkpoint.folder}: in the middle of epoch {checkpoint.progress.epoch + 2} of {plan}, which cannot "
-                f"go on with {self._plan()}; give the same seed and videos, or start anew with training.init_from"
+                f"go on with {self._plan}; give the same seed and videos, or start anew with training.init_from"
             )
 
     def _as_callbacks_see_it(self) -> Training:
@@ -314,21 +328,21 @@ def _newest(store: Store, world: World) -> Checkpoint | None:
 
 
 def _check_finite(learner: Learner, step: int) -> None:
-    """Raises DivergenceError where the last step has left weights that no loss has told of yet."""
+    """Raises DivergenceError where the last step, counted from 0, has left weights that no loss has told of yet."""
     flags = [local_part(parameter.detach()).isfinite().all() for parameter in learner.net.parameters()]
     num_bad = learner.world.sum(torch.stack([~flag for flag in flags]).double().sum())
     if num_bad:
         raise DivergenceError(
-            f"training diverged: after step {step} some weights are no longer numbers, although the loss was "
+            f"training diverged: after step {step + 1} some weights are no longer numbers, although the loss was "
             "one; lower optimizer.lr, warm up longer, or set training.clip_grad_norm",
-            step=step - 1,
+            step=step,
         )
 
 
-def _diverged(error: DivergenceError, feed: Feed, *, rolls_back: bool) -> Diverged:
+def _diverged(error: DivergenceError, feed: Feed, *, epoch: int, rolls_back: bool) -> Diverged:
     train = feed.dataset.train
     videos = tuple((name, train.path_of(name)) for name in error.videos)
-    return Diverged(error.step // feed.steps_per_epoch, error.step, str(error), videos, rolls_back)
+    return Diverged(epoch, error.step, str(error), videos, rolls_back)
 
 
 def _advanced(

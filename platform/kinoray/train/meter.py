@@ -26,11 +26,13 @@ class Meter:
         past: what ``state`` gave in the middle of this epoch; empty where it begins.
 
     Attributes:
+        learned: the last step that was not left out, counted from 0.
         is_save_asked: whether a worker asked for a checkpoint with the last report.
     """
 
     def __init__(self, world: World, *, epoch: int, step: int, past: Mapping[str, Any]) -> None:
         self.world, self.epoch, self.step = world, epoch, step
+        self.learned = step - 1
         self._epoch = _Sums(**past.get("sums", {}))
         self._bad: list[tuple[str, str]] = [(name, why) for name, why in past.get("bad", ()) if world.is_first]
         self.is_save_asked = False
@@ -52,6 +54,7 @@ class Meter:
 
     def add(self, loss: Tensor, grad_norm: Tensor, batch: Batch) -> None:
         """Count one step: ``(2,)`` sum of losses and number of videos, and the gradient's norm."""
+        self.learned = self.step
         self._steps.append(_Step(self.step, loss[0], grad_norm, batch.video_ids))
         self.step += 1
         self._window[:2] += loss
@@ -95,6 +98,10 @@ class Meter:
             videos_per_second=num_videos / seconds,
             data_wait_fraction=wait_seconds / seconds,
         )
+
+    def leave_out_time(self) -> None:
+        """What has passed since the last report is not training."""
+        self._window_start = time.perf_counter()
 
     def state(self) -> dict[str, Any]:
         """The sums up to the last report; all workers have to ask."""

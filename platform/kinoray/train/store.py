@@ -23,13 +23,14 @@ from kinoray.recipe import Recipe
 from kinoray.train.checkpoint import (
     INDEX,
     Progress,
+    furthest_first,
     newest_first,
     open_checkpoint,
     rank_key,
     read_summary,
     write_checkpoint,
 )
-from kinoray.train.fetching import file_sizes, filesystem_of, local_folder
+from kinoray.train.fetching import file_sizes, filesystem_of, folders_with, local_folder
 
 NAME = re.compile(r"\.?epoch-\d+(-step-\d+)?(\.old)?")
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Draft:
-    """A checkpoint in memory, made by ``drafted``; the fields are those of ``write_checkpoint``.
+    """A checkpoint in memory; the fields are those of ``write_checkpoint``.
 
     Attributes:
         files: a folder of files to keep with it, removed when the draft is written or given up.
@@ -53,7 +54,9 @@ class Draft:
 
     def write(self, folder: Path) -> None:
         """Fill a new folder."""
-        shutil.copytree(self.files, folder)
+        folder.mkdir(parents=True)  # not a copy of the temporary one, which only its owner may enter
+        for path in self.files.iterdir():
+            shutil.copy(path, folder)
         write_checkpoint(
             folder,
             weights=self.weights,
@@ -81,7 +84,7 @@ class Store(Protocol):
 
     @property
     def passed_over(self) -> Sequence[str]:
-        """What ``newest`` found damaged, a line each."""
+        """What the last ``newest`` found damaged, a line each."""
         ...
 
     def place(self, name: str) -> str:
@@ -93,6 +96,14 @@ class Store(Protocol):
 
         Raises:
             CheckpointError: this one or the one before cannot be stored.
+        """
+        ...
+
+    def check(self) -> None:
+        """Without waiting.
+
+        Raises:
+            CheckpointError: what was saved could not be stored.
         """
         ...
 
@@ -145,6 +156,10 @@ class RunStore:
         else:
             self._writing = self._pool.submit(self._store, self.place(name), draft)
 
+    def check(self) -> None:
+        if self._writing is not None and self._writing.done():
+            self.settle()
+
     def settle(self) -> None:
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -153,7 +168,8 @@ class RunStore:
     def newest(self) -> str | None:
         self.settle()
         self._clear_up()
-        places = newest_first(self.folder)
+        self.passed_over.clear()
+        places = furthest_first(folders_with(self.folder, INDEX))
         for place in places:
             try:
                 open_checkpoint(self.fetch(place))
@@ -191,6 +207,7 @@ class RunStore:
             raise self._not_stored(place, error) from error
         finally:
             shutil.rmtree(draft.files, ignore_errors=True)
+        self._fetched.pop(place, None)
         value = draft.metrics.get(self.monitor)
         kept = self._known()
         kept.pop(place, None)  # the newest comes last
@@ -203,7 +220,7 @@ class RunStore:
 
     def _not_stored(self, place: str, error: Exception) -> CheckpointError:
         last = ""
-        with suppress(CheckpointError):
+        with suppress(CheckpointError, OSError, pa.ArrowException):  # what takes nothing perhaps gives nothing, too
             last = next((f", {before} is whole" for before in newest_first(self.folder)), "")
         failure = CheckpointError(
             f"{place}: cannot be stored: {error}{last}; make room in the storage or mend it, and resume the run"

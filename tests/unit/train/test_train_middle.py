@@ -1,9 +1,12 @@
 """A training that is stopped anywhere goes on in the middle of its epoch, with as many workers as there are then."""
 
+import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +19,13 @@ from toy_training import NUM_FRAMES, load_data, read_rows, train_here, write_man
 from kinoray.data.plan import epoch_plan
 from kinoray.errors import CheckpointError, DivergenceError
 from kinoray.recipe import Recipe
+from kinoray.train import loop
 from kinoray.train.checkpoint import newest_of_run, open_checkpoint
 from kinoray.train.events import Diverged, EpochDone, Event, Finished, Recalled, Started, StepsDone
 from kinoray.train.history import History
+from kinoray.train.learner import Learner
+from kinoray.train.loop import MAX_ROLL_BACKS
+from kinoray.train.store import Draft, RunStore
 
 MakeRecipe = Callable[..., Recipe]
 OFTEN = {"training.epochs": 3, "training.checkpoint_every_steps": 3, "model.dropout": 0.3, "training.keep_best": 3}
@@ -151,6 +158,64 @@ def test_a_checkpoint_is_made_when_one_is_asked_for(toy_recipe: MakeRecipe, tmp_
     assert places == [str(tmp_path / "epoch-0000-step-00000002")]
 
 
+def test_a_checkpoint_takes_no_time_of_the_epoch(
+    toy_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, save, waited = time.perf_counter, RunStore.save, [0.0]
+
+    def slow(self: RunStore, draft: Draft, *, name: str) -> None:
+        waited[0] += 1000
+        save(self, draft, name=name)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + waited[0])
+    monkeypatch.setattr(RunStore, "save", slow)
+    events = train_here(toy_recipe({"training.epochs": 1, "training.checkpoint_every_steps": 1}), tmp_path)
+    assert waited == [4000]
+    assert all(event.videos_per_second > 1 for event in events if isinstance(event, StepsDone))
+    assert all(event.seconds < 1000 for event in events if isinstance(event, EpochDone))
+
+
+def test_callbacks_see_where_a_checkpoint_is_made(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    values = toy_recipe({"training.epochs": 1, "training.checkpoint_every_steps": 3}).model_dump(mode="json")
+    callback = {"kind": "toy_callbacks:Places", "log": str(tmp_path / "log")}
+    train_here(Recipe.from_mapping(values | {"callbacks": [callback]}, "test"), tmp_path / "run")
+    assert (tmp_path / "log").read_text() == "epoch 0, step 3\nepoch 0, step 4\n"
+
+
+def test_the_last_checkpoint_is_stored_when_all_is_done(
+    toy_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, seen = Draft.write, []
+
+    def slow(self: Draft, folder: Path) -> None:
+        time.sleep(0.1)
+        write(self, folder)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Finished):
+            seen.append(newest_of_run(str(tmp_path)))
+
+    monkeypatch.setattr(Draft, "write", slow)
+    train_here(toy_recipe({"training.epochs": 1}), tmp_path, listen)
+    assert seen == [str(tmp_path / "epoch-0000")]
+
+
+def test_a_checkpoint_that_cannot_be_stored_is_asked_for_at_reports(
+    toy_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only where the next one is due, which may be hours later."""
+    told: list[Event] = []
+
+    def check(self: RunStore) -> None:
+        if told[-1:] and isinstance(told[-1], StepsDone):
+            raise CheckpointError("no room")
+
+    monkeypatch.setattr(RunStore, "check", check)
+    with pytest.raises(CheckpointError, match="no room"):
+        train_here(toy_recipe(), tmp_path, told.append)
+    assert [event.step for event in told if isinstance(event, StepsDone)] == [1]
+
+
 # ---------------------------------------------------------------- several workers
 
 
@@ -264,6 +329,24 @@ def test_it_is_left_out_where_the_recipe_says_so(touchy: Callable[..., Recipe], 
     assert all(value.isfinite().all() for value in last.weights().values())
 
 
+def test_two_models_are_never_in_memory(
+    touchy: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even of those that refer to themselves, as activation checkpointing makes them do."""
+    start, nets, num_alive = loop.start_learner, [], []
+
+    def noted(*arguments: Any, **named: Any) -> Learner:
+        num_alive.append(sum(net() is not None for net in nets))
+        learner = start(*arguments, **named)
+        learner.net.__dict__["itself"] = learner.net
+        nets.append(weakref.ref(learner.net))
+        return learner
+
+    monkeypatch.setattr(loop, "start_learner", noted)
+    train_here(touchy(on_divergence="roll_back", epochs=1), tmp_path / "run")
+    assert num_alive == [0, 0]
+
+
 def test_what_diverges_again_and_again_ends(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
     always = {"loss.kind": "toy_training:BrokenGradientLoss", "data.train.batch_size": 3}
     recipe = toy_recipe(always | {"training.on_divergence": "roll_back"})
@@ -272,3 +355,21 @@ def test_what_diverges_again_and_again_ends(toy_recipe: MakeRecipe, tmp_path: Pa
         train_here(recipe, tmp_path, events.append)
     told = [event for event in events if isinstance(event, Diverged)]
     assert [(event.step, event.rolled_back) for event in told] == [(step, step < 5) for step in range(6)]
+
+
+def test_a_batch_that_ruins_the_weights_is_left_out_too(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    """No loss tells of it before the next step, which is left out first; then no step behind it tells."""
+    settings = {"on_divergence": "roll_back", "checkpoint_every_steps": 2, "epochs": 1}
+    recipe = toy_recipe({f"training.{name}": value for name, value in settings.items()})
+    ruined = {**recipe.model_dump(mode="json"), "callbacks": [{"kind": "toy_callbacks:Ruin", "step": 3}]}
+    told: list[Diverged] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Diverged):
+            told.append(event)
+            assert len(told) <= MAX_ROLL_BACKS
+
+    events = train_here(Recipe.from_mapping(ruined, "test"), tmp_path, listen)
+    assert [event.step for event in told] == [3, 2]
+    assert isinstance(events[-1], Finished)
+    assert open_checkpoint(tmp_path).progress.step == 4

@@ -135,6 +135,19 @@ def test_what_the_recipe_sets_is_not_taken_from_the_checkpoint(toy_recipe: MakeR
     assert [(group["momentum"], group["weight_decay"]) for group in groups] == [(0.5, 0.25)]
 
 
+def test_the_schedule_goes_on_where_it_was_with_batches_of_another_size(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
+    """Four steps an epoch, then eight."""
+
+    def recipe(epochs: int, batch_size: int) -> Recipe:
+        values = toy_recipe({"training.epochs": epochs, "data.train.batch_size": batch_size}).model_dump(mode="json")
+        return Recipe.from_mapping(values | {"schedule": [{"kind": "step", "every": 1, "gamma": 0.5}]}, "test")
+
+    train_here(recipe(2, 6), tmp_path)
+    events = train_here(recipe(4, 3), tmp_path)
+    lrs = {event.epoch: event.lr for event in events if isinstance(event, StepsDone)}
+    assert lrs == {2: 0.05 / 4, 3: 0.05 / 8}
+
+
 def test_momentum_stays_with_its_parameter_when_groups_change(toy_recipe: MakeRecipe, tmp_path: Path) -> None:
     train_here(toy_recipe(), tmp_path)
 

@@ -2,18 +2,17 @@
 
 import errno
 import os
-import random
 import resource
 import signal
-import subprocess
-import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from toy_killed_writers import kill_while_writing
 from toy_training import CLASSES
 
 from kinoray.errors import CheckpointError
@@ -105,26 +104,43 @@ def test_a_checkpoint_of_the_same_epoch_is_replaced(draft: MakeDraft, run: Path)
 
 
 def test_training_goes_on_while_it_is_written(draft: MakeDraft, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first is held up until the next one is asked for; what is copied does not change with what is trained."""
+    """The first is held up until the weights have changed; what is copied does not change with them."""
     weight = torch.zeros(4)
     one = draft(0)
     one = Draft(**{**vars(one), "weights": copied({"weight": weight})})
-    write, begun = Draft.write, []
+    write, begun, has_changed = Draft.write, [], threading.Event()
 
     def noted(self: Draft, folder: Path) -> None:
         begun.append(folder.name)
+        assert has_changed.wait(10)
         write(self, folder)
 
     monkeypatch.setattr(Draft, "write", noted)
     store = store_in(run, keep_best=2, in_background=True)
     with settled(store, is_first=True):
         store.save(one, name="epoch-0000")
+        store.check()
         weight += 1
+        has_changed.set()
         store.save(draft(1), name="epoch-0001")
         assert (run / "epoch-0000" / INDEX).is_file()
     assert begun == [".epoch-0000", ".epoch-0001"]
     assert names(run) == ["epoch-0000", "epoch-0001"]
     assert open_checkpoint(run / "epoch-0000").weights()["weight"].tolist() == [0.0] * 4
+
+
+def test_others_may_read_it(draft: MakeDraft, run: Path) -> None:
+    """What callbacks add comes from a temporary folder, which only its owner may enter."""
+    one = draft(0)
+    one.files.chmod(0o700)
+    (one.files / "notes.txt").write_text("of a callback")
+    umask = os.umask(0o022)
+    try:
+        store_in(run).save(one, name="epoch-0000")
+    finally:
+        os.umask(umask)
+    assert (run / "epoch-0000").stat().st_mode & 0o777 == 0o755
+    assert (run / "epoch-0000" / "notes.txt").read_text() == "of a callback"
 
 
 def test_the_newest_that_is_undamaged_is_used(draft: MakeDraft, run: Path) -> None:
@@ -138,16 +154,29 @@ def test_the_newest_that_is_undamaged_is_used(draft: MakeDraft, run: Path) -> No
     (run / "epoch-0001" / "classes.txt").unlink()
     store = store_in(run)
     assert store.newest() == str(run / "epoch-0000")
-    assert len(store.passed_over) == 1
+    assert store.newest() == str(run / "epoch-0000")
+    assert len(store.passed_over) == 2  # told once
     assert "epoch-0002/model.safetensors: its digest is not the one in" in store.passed_over[0]
+    assert "epoch-0001/classes.txt: missing" in store.passed_over[1]
 
 
-def test_where_none_is_undamaged_nothing_begins_anew(draft: MakeDraft, run: Path) -> None:
+@pytest.mark.parametrize("num_bytes_lost", [0, 1])
+def test_where_none_is_undamaged_nothing_begins_anew(draft: MakeDraft, run: Path, num_bytes_lost: int) -> None:
     store_in(run).save(draft(0), name="epoch-0000")
     weights = run / "epoch-0000" / "model.safetensors"
-    weights.write_bytes(bytes(weights.stat().st_size))
+    weights.write_bytes(bytes(weights.stat().st_size - num_bytes_lost))
     with pytest.raises(CheckpointError, match=r"none of its 1 checkpoints is undamaged; the newest: .*safetensors"):
         store_in(run).newest()
+
+
+def test_what_was_cut_off_within_its_index_never_was_one(draft: MakeDraft, run: Path) -> None:
+    """As where files cannot be renamed."""
+    store_in(run).save(draft(0), name="epoch-0000")
+    index = run / "epoch-0000" / INDEX
+    index.write_bytes(index.read_bytes()[:-9])
+    store = store_in(run)
+    assert store.newest() is None
+    assert store.passed_over == []
 
 
 def test_what_a_killed_process_left_is_cleared_up(draft: MakeDraft, run: Path) -> None:
@@ -210,6 +239,22 @@ def test_a_failure_is_told_with_the_next_one(draft: MakeDraft, run: Path, monkey
         store.save(late, name="epoch-0001")
     assert not late.files.exists()
     store.settle()
+    store.save(draft(0), name="epoch-0000")
+    assert store._writing is not None
+    wait([store._writing])
+    with pytest.raises(CheckpointError, match=r"epoch-0000: cannot be stored"):
+        store.check()
+    store.check()  # told once
+
+
+def test_a_storage_that_is_gone_is_told(draft: MakeDraft, run: Path) -> None:
+    """Then nobody can say, either, which checkpoint is whole."""
+    store = store_in(run)
+    store.save(draft(0), name="epoch-0000")
+    run.rename(run.with_name("elsewhere"))
+    run.write_text("no folder")
+    with pytest.raises(CheckpointError, match=r"epoch-0001: cannot be stored: .*; make room in the storage or mend it"):
+        store.save(draft(1), name="epoch-0001")
 
 
 def fail_at_work(store: RunStore, draft: Draft) -> None:
@@ -224,70 +269,6 @@ def test_an_error_of_the_work_is_not_hidden_by_one_of_the_store(
     monkeypatch.setattr(Draft, "write", fail)
     with pytest.raises(ZeroDivisionError):
         fail_at_work(store_in(run, in_background=True), draft(0))
-
-
-# For each line of its input: a process that writes checkpoints one after the other, until it is killed.
-WRITES = """
-import os, sys
-from pathlib import Path
-import torch
-from kinoray.recipe import Recipe
-from kinoray.train.checkpoint import Progress
-from kinoray.train.store import Draft, RunStore
-
-def write():
-    torch.set_num_threads(1)
-    store = RunStore(sys.argv[2], monitor="top1", keep_best=1, in_background=False)
-    newest = store.newest()
-    epoch = 0 if newest is None else int(newest[-4:]) + 1
-    print(os.getpid(), flush=True)
-    while True:
-        files = Path(sys.argv[3]) / str(epoch)
-        files.mkdir(exist_ok=True)
-        state = {"optimizer": {"momentum": torch.full((100_000,), float(epoch))}}
-        weights = {"weight": torch.full((100_000,), float(epoch))}
-        metrics = {"top1": epoch % 7 / 7}
-        draft = Draft(weights, state, recipe, ("a",), Progress(epoch, step=epoch), metrics, files)
-        store.save(draft, name=f"epoch-{epoch:04d}")
-        epoch += 1
-
-recipe = Recipe.load(sys.argv[1])
-for line in sys.stdin:
-    process = os.fork()
-    if not process:
-        write()
-    os.waitpid(process, 0)
-"""
-
-
-def kill_while_writing(recipe: Recipe, folder: Path, num_kills: int) -> int:
-    """Kill writers at moments that are spread over the writing of checkpoints; returns the number of epochs."""
-    (folder / "recipe.yaml").write_text(recipe.yaml())
-    (folder / "files").mkdir()
-    places = [str(Path(__file__).parent / "helpers"), str(Path(__file__).parents[3] / "platform")]
-    code = f"import sys; sys.path[:0] = {places}\n{WRITES}"
-    words = [sys.executable, "-c", code, *(str(folder / name) for name in ("recipe.yaml", "run", "files"))]
-    dice, last = random.Random(0), -1
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writers:
-        assert writers.stdin is not None
-        assert writers.stdout is not None
-        for _ in range(num_kills):
-            print("write", file=writers.stdin, flush=True)
-            writer = int(writers.stdout.readline())
-            time.sleep(dice.random() * 0.4)
-            os.kill(writer, signal.SIGKILL)
-            newest = RunStore(str(folder / "run"), monitor="top1", keep_best=1, in_background=False).newest()
-            if newest is None:
-                assert last == -1
-                continue
-            opened = open_checkpoint(newest)
-            epoch = opened.progress.epoch
-            assert epoch >= last
-            assert opened.weights()["weight"].eq(epoch).all()
-            assert opened.training_state()["optimizer"]["momentum"].eq(epoch).all()
-            last = epoch
-        writers.stdin.close()
-    return last + 1
 
 
 def test_a_writer_that_is_killed_leaves_a_whole_newest(toy_recipe: MakeRecipe, tmp_path: Path) -> None:

@@ -94,6 +94,29 @@ class Blank(CallbackConfig):
                 parameter.zero_()
 
 
+class Places(CallbackConfig):
+    """Writes down where checkpoints are made."""
+
+    kind: str = "toy_callbacks:Places"
+    log: str
+
+    def on_checkpoint(self, training, folder):
+        with Path(self.log).open("a") as file:
+            file.write(f"epoch {training.epoch}, step {training.step}\n")
+
+
+class Ruin(CallbackConfig):
+    """Makes the weights no numbers after a step, of which neither loss nor gradient tells."""
+
+    kind: str = "toy_callbacks:Ruin"
+    step: int
+
+    def on_step_end(self, training, end):
+        if training.step == self.step:
+            with torch.no_grad():
+                training.net.conv.weight.fill_(float("nan"))
+
+
 class Unfit(CallbackConfig):
     kind: str = "toy_callbacks:Unfit"
     wanted: str | None = None
