@@ -35,23 +35,23 @@ def parser() -> ArgumentParser:
 def main(arguments: Namespace) -> None:
     site, overrides = load_site(arguments), recipe_overrides(arguments.set)
     chosen = choose_run(site, arguments.recipe, overrides, default=DEMO, run=arguments.run, resume=arguments.resume)
-    recipe, run_name = chosen.recipe, chosen.name
     if arguments.print_recipe:
-        print(recipe.describe())
+        print(chosen.recipe.describe())
         return
-    allocation = allocate(site, capacity_of(site))
+    recipe, allocation = chosen.recipe, allocate(site, capacity_of(site))
     dataset = recipe.data.load(recipe.model.num_classes)
     check_run(recipe, dataset, allocation, resumes=chosen.has_checkpoint)
     console = make_console()
-    announce(console, recipe, dataset, allocation.describe(), run_name=run_name)
+    announce(console, recipe, dataset, allocation.describe(), run_name=chosen.name)
     if arguments.dry_run:
         return
     with (
-        tracked_training(recipe, dataset, site, allocation, run_name=run_name, resume=chosen.goes_on) as tracker,
+        chosen.owned(site),
+        tracked_training(recipe, dataset, site, allocation, run_name=chosen.name, resume=chosen.resumes) as tracker,
         session(site),
         TrainingConsole(console, recipe.evaluation.monitor, decode_cpus=allocation.decode_cpus) as view,
     ):
-        best = train(recipe, dataset, site, allocation, run_name=run_name, listeners=[view, tracker])
+        best = train(recipe, dataset, site, allocation, run_name=chosen.name, listeners=[view, tracker])
         model_uri = log_model(tracker, best)
     view.close(best, read_summary(best), places=[("model", model_uri), ("MLflow", tracker.link())])
 

@@ -3,15 +3,18 @@
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from kinoray.errors import CheckpointError, ConfigError
 from kinoray.recipe import Recipe
 from kinoray.site import Site
 from kinoray.train.checkpoint import INDEX, newest_of_run, read_summary
 from kinoray.train.fetching import folders, folders_with
+from kinoray.train.lease import leased
 
 NUM_RUNS_SHOWN = 5
 _NAME = re.compile(r"\w[\w.-]*")
@@ -38,6 +41,21 @@ class ChosenRun:
     name: str
     goes_on: bool = False
     has_checkpoint: bool = False
+
+    @property
+    def resumes(self) -> Literal["nothing", "same recipe", "any recipe"]:
+        """Which MLflow run of this name is gone on with, as ``tracked_training`` takes it."""
+        if self.has_checkpoint:
+            return "any recipe"
+        return "same recipe" if self.goes_on else "nothing"
+
+    def owned(self, site: Site) -> AbstractContextManager[None]:
+        """While inside, no other process trains a run of this name; of one that is new there is no other.
+
+        Raises:
+            ResourceError: one does.
+        """
+        return leased(f"{site.storage_path()}/{self.name}") if self.goes_on else nullcontext()
 
 
 def choose_run(

@@ -2,10 +2,12 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 import pyarrow as pa
 
@@ -27,7 +29,13 @@ RUN_NAME_TAG = "kinoray.run"
 
 @contextmanager
 def tracked_training(
-    recipe: Recipe, dataset: Dataset, site: Site, allocation: Allocation, *, run_name: str, resume: bool = False
+    recipe: Recipe,
+    dataset: Dataset,
+    site: Site,
+    allocation: Allocation,
+    *,
+    run_name: str,
+    resume: Literal["nothing", "same recipe", "any recipe"] = "nothing",
 ) -> Iterator[RunTracker]:
     """Record a training run; one that is resumed goes on in its MLflow run.
 
@@ -37,7 +45,8 @@ def tracked_training(
         site: names the store and the experiment; its fields become tags ``site.*``.
         allocation: what the run gets; becomes a part of the artifact ``environment.json``.
         run_name: unique to the run.
-        resume: go on in the run of this name, if there is one.
+        resume: which run of this name is gone on with, if there is one. Of a run that has no checkpoint, all that it
+            recorded is computed again: one of another recipe is then another run.
 
     Raises:
         ResourceError: the store does not answer.
@@ -45,7 +54,8 @@ def tracked_training(
     """
     uri = site.tracking_uri or default_uri(site.storage_path())
     tags = {"kind": "training", RUN_NAME_TAG: run_name, **recipe_tags(recipe), **origin_tags(site)}
-    resumed = find_run(uri, site.experiment, run_name) if resume else None
+    same = {"recipe_digest": tags["recipe_digest"]} if resume == "same recipe" else {}
+    resumed = None if resume == "nothing" else find_run(uri, site.experiment, run_name, others=same)
     tracker = RunTracker.start(
         uri=uri,
         experiment=site.experiment,
@@ -97,8 +107,13 @@ def _log_lean(uri: str, run_id: str, opened: Checkpoint) -> str:
         )
 
 
-def find_run(uri: str, experiment: str, value: str, *, tag: str = RUN_NAME_TAG) -> str | None:
-    """The id of the run with this name, or with this value of another tag; None where there is none.
+def find_run(
+    uri: str, experiment: str, value: str, *, tag: str = RUN_NAME_TAG, others: Mapping[str, str] = MappingProxyType({})
+) -> str | None:
+    """The id of the newest run with this name, or with this value of another tag, and with those of other tags.
+
+    Returns:
+        None where there is none.
 
     Raises:
         ResourceError: the store does not answer.
@@ -109,10 +124,14 @@ def find_run(uri: str, experiment: str, value: str, *, tag: str = RUN_NAME_TAG) 
         found = client.get_experiment_by_name(experiment)
         if found is None:
             return None
-        quote = '"' if "'" in value else "'"
-        named = f"tags.`{tag}` = {quote}{value}{quote}"
-        runs = client.search_runs([found.experiment_id], named, max_results=1)
+        wanted = " and ".join(_has_tag(name, text) for name, text in {tag: value, **others}.items())
+        runs = client.search_runs([found.experiment_id], wanted, max_results=1)
     return str(runs[0].info.run_id) if runs else None
+
+
+def _has_tag(name: str, value: str) -> str:
+    quote = '"' if "'" in value else "'"
+    return f"tags.`{name}` = {quote}{value}{quote}"
 
 
 def recipe_tags(recipe: Recipe) -> dict[str, str]:

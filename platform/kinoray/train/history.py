@@ -26,9 +26,12 @@ class History:
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "History":
         """What ``state`` gave."""
-        kinds: list[Any] = [column.type for column in fields(StepsDone)]  # int or float
-        rows = state["steps"].tolist()
-        steps = [StepsDone(*(kind(value) for kind, value in zip(kinds, row, strict=True))) for row in rows]
+        kinds: dict[str, Any] = {column.name: column.type for column in fields(StepsDone)}  # int or float
+        columns = state.get("columns", _COLUMNS)
+        steps = [
+            StepsDone(**{name: kinds[name](value) for name, value in zip(columns, row, strict=True) if name in kinds})
+            for row in state["steps"].tolist()
+        ]
         return cls(steps, [_event(plain) for plain in state["epochs"]])
 
     def add(self, event: StepsDone | EpochDone) -> None:
@@ -45,7 +48,8 @@ class History:
     def state(self) -> dict[str, Any]:
         """Tensors and plain values."""
         rows = np.array([_row(step) for step in self.steps], dtype=np.float64).reshape(-1, len(_COLUMNS))
-        return {"steps": torch.from_numpy(rows), "epochs": [_plain(epoch) for epoch in self.epochs]}
+        epochs = [_plain(epoch) for epoch in self.epochs]
+        return {"columns": list(_COLUMNS), "steps": torch.from_numpy(rows), "epochs": epochs}
 
     def recalled(self) -> Recalled:
         """All of it, to be told again."""

@@ -5,9 +5,10 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +33,10 @@ from kinoray.train.checkpoint import (
 )
 from kinoray.train.fetching import file_sizes, filesystem_of, folders_with, local_folder
 
+MIN_KEPT = 2
+"""Checkpoints of a run: one may turn out to be damaged."""
+RETRY_SECONDS = (5.0, 20.0)
+"""Before a store is asked again to take a checkpoint; a disk is not, whose errors do not pass."""
 NAME = re.compile(r"\.?epoch-\d+(-step-\d+)?(\.old)?")
 logger = logging.getLogger(__name__)
 
@@ -130,7 +135,7 @@ class RunStore:
     Args:
         folder: path or URI; made if missing.
         monitor: the metric that ranks them.
-        keep_best: how many to keep besides the last; those that were not measured rank lowest.
+        keep_best: how many to keep besides the last, two in all at least; those that were not measured rank lowest.
         in_background: training goes on while one is written; the next one waits for it.
     """
 
@@ -141,6 +146,7 @@ class RunStore:
         self._writing: Future[None] | None = None
         self._fetched: dict[str, Path] = {}
         self._kept: dict[str, tuple[float, int]] | None = None
+        self._damaged: set[str] = set()
 
     def place(self, name: str) -> str:
         return f"{self.folder}/{name}"
@@ -175,6 +181,7 @@ class RunStore:
                 open_checkpoint(self.fetch(place))
             except CheckpointError as error:
                 self.passed_over.append(str(error))
+                self._damaged.add(place)
             else:
                 return place
         if places:
@@ -192,9 +199,11 @@ class RunStore:
         """Drop what is neither the newest nor among the best."""
         kept = self._known()
         best = sorted(kept, key=kept.__getitem__, reverse=True)[: self.keep_best]
-        for place in set(kept) - {*best, next(reversed(kept), "")}:
+        wanted = {*best, *list(kept)[-1:]}
+        wanted |= {*list(kept)[-MIN_KEPT:]} if len(wanted) < MIN_KEPT else set()
+        for place in set(kept) - wanted:
             try:
-                _drop(place)
+                drop(place)
             except (OSError, pa.ArrowException) as error:  # tried again with the next one
                 logger.warning("%s: cannot be removed: %s", place, error)
             else:
@@ -202,17 +211,29 @@ class RunStore:
 
     def _store(self, place: str, draft: Draft) -> None:
         try:
-            _write_whole(place, draft)
+            self._write(place, draft)
         except (OSError, RuntimeError, SafetensorError, pa.ArrowException) as error:
             raise self._not_stored(place, error) from error
         finally:
             shutil.rmtree(draft.files, ignore_errors=True)
         self._fetched.pop(place, None)
+        self._damaged.discard(place)
         value = draft.metrics.get(self.monitor)
         kept = self._known()
         kept.pop(place, None)  # the newest comes last
         kept[place] = float("-inf") if value is None else merit(self.monitor, value), draft.progress.epoch
         self._after_storing(place)
+
+    def _write(self, place: str, draft: Draft) -> None:
+        for seconds in RETRY_SECONDS if "://" in place else ():
+            try:
+                _write_whole(place, draft)
+            except OSError as error:
+                logger.warning("%s: not stored yet, tried again in %g s: %s", place, seconds, error)
+                time.sleep(seconds)
+            else:
+                return
+        _write_whole(place, draft)
 
     def _after_storing(self, place: str) -> None:
         del place
@@ -231,7 +252,7 @@ class RunStore:
     def _known(self) -> dict[str, tuple[float, int]]:
         """Place -> its rank, the newest last."""
         if self._kept is None:
-            places = reversed(newest_first(self.folder))
+            places = [place for place in reversed(newest_first(self.folder)) if place not in self._damaged]
             self._kept = {place: rank_key(read_summary(place), self.monitor) for place in places}
         return self._kept
 
@@ -304,14 +325,16 @@ def _write_local(target: Path, draft: Draft) -> None:
 
 
 def _sync(path: Path) -> None:
+    """Wait until a file or folder is on its disk; some network folders know no such thing of a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with nullcontext() if path.is_file() else suppress(OSError):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def _drop(place: str) -> None:
+def drop(place: str) -> None:
     """Remove a checkpoint so that at no moment it looks whole and is not."""
     if "://" not in place:
         path = Path(place)

@@ -134,7 +134,7 @@ def test_a_training_is_read_back(site: Site, store_uri: str, toy_recipe: Callabl
 def test_a_run_that_goes_on_keeps_what_it_began_with(site: Site, toy_recipe: Callable[..., Recipe]) -> None:
     recipe = toy_recipe()
     dataset = load_data(recipe)
-    for num_workers, resume in ((2, False), (1, True)):
+    for num_workers, resume in ((2, "nothing"), (1, "any recipe")):
         allocation = Allocation(num_workers, 1.0, 0.0, 1.0)
         with tracked_training(recipe, dataset, site, allocation, run_name="toy-2", resume=resume):
             pass
@@ -220,3 +220,15 @@ def test_files_that_cannot_be_fetched(record: Record, site: Site, monkeypatch: p
     monkeypatch.setattr(MlflowClient, "list_artifacts", fail)
     with pytest.raises(ResourceError, match=r"cannot be fetched: https://\*\*\*@store/x is gone$"):
         load_recorded(site, "away")
+
+
+def test_without_a_checkpoint_only_a_run_of_the_same_recipe_goes_on(
+    site: Site, toy_recipe: Callable[..., Recipe]
+) -> None:
+    """A run that goes on keeps its old points: of another recipe they would be wrong."""
+    begun = []
+    for recipe in (toy_recipe(), toy_recipe({"seed": 1}), toy_recipe({"seed": 1})):
+        dataset = load_data(recipe)
+        with tracked_training(recipe, dataset, site, ALLOCATION, run_name="toy-3", resume="same recipe") as tracker:
+            begun.append(tracker.run_id)
+    assert begun[0] != begun[1] == begun[2]

@@ -69,7 +69,8 @@ def test_what_could_not_be_measured_is_not_the_best(draft: MakeDraft, run: Path,
 
 
 @pytest.mark.parametrize(
-    ("keep_best", "kept"), [(1, [[0], [1], [1, 2], [1, 3], [1, 4]]), (2, [[0], [0, 1], [0, 1, 2], [0, 1, 3], [1, 4]])]
+    ("keep_best", "kept"),
+    [(1, [[0], [0, 1], [1, 2], [1, 3], [1, 4]]), (2, [[0], [0, 1], [0, 1, 2], [0, 1, 3], [1, 4]])],
 )
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_the_best_and_the_last_are_kept(

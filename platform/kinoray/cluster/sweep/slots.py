@@ -19,7 +19,7 @@ from kinoray.sweep.datasets import dataset_key
 from kinoray.sweep.file import Sweep
 from kinoray.train.events import Diverged, EpochDone, Event, Finished
 from kinoray.train.loop import fit
-from kinoray.train.store import RunStore
+from kinoray.train.store import RunStore, drop
 from kinoray.train.world import World
 from kinoray.video.files import without_passwords
 
@@ -196,4 +196,8 @@ class TrialStore(RunStore):
             super().prune()
 
     def _after_storing(self, place: str) -> None:
-        self._last = place  # and nothing goes before the sweep has noted it
+        # Nothing goes before the sweep has noted what is new; it never hears of what is stored within an epoch.
+        if self._last is not None and self._last != self.job.resume_from and "-step-" in self._last:
+            drop(self._last)
+            self._known().pop(self._last, None)
+        self._last = place
