@@ -6,6 +6,7 @@ KinorayError
 │   └── DecodeError   one video cannot be read
 ├── CheckpointError   a checkpoint is missing, damaged or belongs to another model
 ├── ResourceError     the machine, the cluster or a server lacks what the work needs
+│   └── HungWorkerError  a worker does not come to an exchange that the others wait in
 ├── DivergenceError   the loss is no longer a number
 └── UserCodeError     a callback or a metric of the user's failed
 
@@ -54,6 +55,12 @@ class CheckpointError(KinorayError):
 
 class ResourceError(KinorayError):
     """The machine, the cluster or a server lacks what the work needs."""
+
+
+class HungWorkerError(ResourceError):
+    """A worker does not come to an exchange that the others wait in. Another try may go well."""
+
+    at_work = True
 
 
 class DivergenceError(KinorayError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from kinoray.config.base import Config
 from kinoray.config.layers import Layered, override, read_layers
@@ -18,6 +18,8 @@ from kinoray.config.text import flatten
 from kinoray.errors import ResourceError
 
 MIN_DECODE_CPUS = 0.5
+MIN_SHARE = 1e-4
+"""Ray counts CPUs and GPUs in ten-thousandths."""
 MAX_DERIVED_THREADS = 4
 """Threads that decode take turns with the model's own Python; more of them than this are better off as processes."""
 
@@ -36,9 +38,12 @@ class Site(Config):
     """CPUs that a Ray on this machine may use; None: all."""
     workers: int | None = Field(None, gt=0)
     """Processes that train, each with a copy of the model."""
-    cpus_per_worker: float | None = Field(None, gt=0)
+    min_workers: int | None = Field(None, gt=0)
+    """The fewest that training starts or goes on with where nodes are missing; with nodes that come it grows to
+    ``workers`` again. None: always as many as at the start."""
+    cpus_per_worker: float | None = Field(None, ge=MIN_SHARE)
     gpus_per_worker: float | None = Field(None, ge=0)
-    decode_cpus: float | None = Field(None, gt=0)
+    decode_cpus: float | None = Field(None, ge=MIN_SHARE)
     """CPUs of the whole cluster that decode; None: all that training leaves."""
     decode_threads: int | None = Field(None, ge=0)
     """Threads that decode beside each worker, in its process, a CPU of ``decode_cpus`` each; the rest of these is for
@@ -49,8 +54,11 @@ class Site(Config):
     """Of MLflow; None: an SQLite file in a local ``storage``."""
     experiment: str = Field("kinoray", min_length=1)
     """Of MLflow."""
-    max_failures: int = Field(0, ge=-1)
-    """How often training restarts from its last checkpoint after a worker died; -1: without limit."""
+    max_failures: int = Field(3, ge=-1)
+    """How often training restarts from its last checkpoint after a worker died or hung; -1: without limit. A node that
+    is preempted does not count."""
+    collective_timeout_seconds: float = Field(600, ge=1)
+    """How long workers wait in an exchange for one that does not come, before it is named and training restarts."""
     price_per_cpu_hour: float | None = Field(None, ge=0)
     """What a CPU costs, in any currency; a prediction then says what it cost."""
     price_per_gpu_hour: float | None = Field(None, ge=0)
@@ -58,6 +66,26 @@ class Site(Config):
     """Folders of your own Python packages that the workers need."""
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _gpus_can_be_counted(cls, gpus: float | None) -> float | None:
+        if gpus and gpus < MIN_SHARE:
+            raise ValueError(f"should be 0 or at least {MIN_SHARE:g}, got {gpus:g}")
+        return gpus
+
+    @model_validator(mode="after")
+    def _fewest_workers_are_known(self) -> Self:
+        if self.min_workers is None:
+            return self
+        if self.workers is None or self.min_workers > self.workers:
+            raise ValueError(f"min_workers, got {self.min_workers}; it should be at most workers, got {self.workers}")
+        if not (self.cpus_per_worker or self.gpus_per_worker):
+            raise ValueError(
+                f"min_workers, got {self.min_workers} without cpus_per_worker or gpus_per_worker; one of them should "
+                "say how large a worker is, whatever nodes there are"
+            )
+        return self
 
     @classmethod
     def load(cls, path: str | Path | None, overrides: Sequence[str] = ()) -> Self:
@@ -136,6 +164,8 @@ class Allocation:
     Attributes:
         decode_cpus: for all workers together.
         decode_threads: beside each worker, part of ``decode_cpus``.
+        workers_range: the fewest and the most that training goes on with as nodes go and come, each with the same; None
+            where their number is fixed.
     """
 
     num_workers: int
@@ -143,6 +173,12 @@ class Allocation:
     gpus_per_worker: float
     decode_cpus: float
     decode_threads: int = 0
+    workers_range: tuple[int, int] | None = None
+
+    @property
+    def most_workers(self) -> int:
+        """That there may ever be."""
+        return self.num_workers if self.workers_range is None else self.workers_range[1]
 
     @property
     def decode_cpus_per_worker(self) -> float:
@@ -173,23 +209,46 @@ class Allocation:
         return max(1, int(self.cpus_per_worker))
 
     def describe(self) -> str:
-        """One phrase, e.g. ``2 workers x (1 CPU + 1 decode thread) + 4 decode CPUs``."""
+        """One phrase, e.g. ``2 workers x (1 CPU + 1 decode thread) + 4 decode CPUs``; of a range, what is there now."""
         unit = _count(self.gpus_per_worker, "GPU") if self.gpus_per_worker else _count(self.cpus_per_worker, "CPU")
         if self.decode_threads:
             unit = f"({unit} + {_count(self.decode_threads, 'decode thread')})"
         remote = self.remote_cpus_per_worker * self.num_workers
-        return f"{_count(self.num_workers, 'worker')} x {unit}" + (
+        phrase = f"{_count(self.num_workers, 'worker')} x {unit}" + (
             f" + {_count(remote, 'decode CPU')}" if remote else ""
         )
+        if self.workers_range is None:
+            return phrase
+        fewest, most = self.workers_range
+        return f"{phrase}, elastic: {fewest} to {most} workers"
 
 
 def allocate(site: Site, capacity: Capacity) -> Allocation:
     """Share a cluster between training and decoding.
 
-    Ray waits without end for CPUs that will never be free, so this is checked before anything starts.
+    Ray waits without end for CPUs that will never be free, so this is checked before anything starts. Where the site
+    gives a range of workers, it is as many of them as fit; of the site's decode CPUs they get their part.
 
     Raises:
-        ResourceError: the cluster cannot hold it; gives the numbers.
+        ResourceError: the cluster cannot hold it, or not even the fewest workers; gives the numbers.
+    """
+    if site.min_workers is None or site.workers is None:
+        return _allocate(site, capacity)
+    for num_workers in range(site.workers, site.min_workers - 1, -1):
+        decode_cpus = None if site.decode_cpus is None else site.decode_cpus * num_workers / site.workers
+        fewer = site.model_copy(update={"workers": num_workers, "decode_cpus": decode_cpus})
+        try:
+            return replace(_allocate(fewer, capacity), workers_range=(site.min_workers, site.workers))
+        except ResourceError as refused:
+            error = refused
+    raise ResourceError(f"site.min_workers, got {site.min_workers}: {error}{site.set_by('min_workers')}") from error
+
+
+def _allocate(site: Site, capacity: Capacity) -> Allocation:
+    """Share a cluster between as many workers as the site gives, or as there are GPUs, and their decoding.
+
+    Raises:
+        ResourceError: the cluster cannot hold it.
     """
     gpus_per_worker = site.gpus_per_worker if site.gpus_per_worker is not None else float(capacity.gpus >= 1)
     num_workers = site.workers or (max(1, int(capacity.gpus // gpus_per_worker)) if gpus_per_worker else 1)

@@ -1,7 +1,6 @@
 """Jobs as a user runs them: subprocesses, in a folder of their own."""
 
 import io
-import logging
 import os
 import runpy
 import subprocess
@@ -11,16 +10,16 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
+
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+
+from local_bucket import local_bucket  # after the path is set
 
 from kinoray.models.tiny3d import Tiny3DConfig
 from kinoray.recipe import Recipe
 from kinoray.train.checkpoint import Progress, write_checkpoint
-
-sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -97,19 +96,5 @@ def checkpoint(recipe_file: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty bucket of a server on the loopback address; jobs find it by their environment."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="videos")
-    yield "videos"
-    server.stop()
+    with local_bucket(monkeypatch) as name:
+        yield name

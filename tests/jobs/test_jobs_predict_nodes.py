@@ -10,34 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from nodes import Nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_COPIES = 30
 """Of the 40 videos of the demo set."""
-
-
-class Nodes:
-    """The cluster, in a process of its own."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, str(Path(__file__).parent / "helpers" / "growing_cluster.py")]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        self.address = self._answer()
-
-    def tell(self, word: str) -> int:
-        """Have a node come or go; gives how many there are."""
-        assert self._process.stdin is not None
-        print(word, file=self._process.stdin, flush=True)
-        return int(self._answer())
-
-    def end(self) -> None:
-        self._process.communicate("end\n", timeout=60)
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return next(line.strip() for line in self._process.stdout if ":" in line or line.strip().isdigit())
 
 
 @pytest.fixture

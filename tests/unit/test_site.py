@@ -175,3 +175,73 @@ def test_relative_storage_starts_from_here(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert Site(storage="runs").storage_path() == str(tmp_path / "runs")
     assert Site(storage=str(tmp_path / "x")).storage_path() == str(tmp_path / "x")
+
+
+def test_what_a_cluster_cannot_hold_says_who_wanted_it(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("storage: runs\nworkers: 4\n")
+    site = Site.load(path, ["cpus_per_worker=1"])
+    with pytest.raises(ResourceError) as caught:
+        allocate(site, Capacity((Node(2),)))
+    assert str(caught.value).endswith(f"or add nodes  [{path}:2, --set cpus_per_worker=1]")
+
+
+@pytest.mark.parametrize("name", ["cpus_per_worker", "gpus_per_worker", "decode_cpus"])
+def test_shares_below_what_ray_counts_are_refused(name):
+    with pytest.raises(ConfigError, match=r"at least 0\.0001"):
+        Site.load(None, [f"{name}=1e-320"])
+    assert Site.load(None, ["gpus_per_worker=0"]).gpus_per_worker == 0
+
+
+ELASTIC = {"workers": 4, "min_workers": 2, "cpus_per_worker": 1, "decode_cpus": 4}
+
+
+@pytest.mark.parametrize(
+    ("values", "capacity", "expected"),
+    [
+        ({}, (8, 0, 4), "4 workers x (1 CPU + 1 decode thread), elastic: 2 to 4 workers"),
+        ({}, (6, 0, 3), "3 workers x (1 CPU + 1 decode thread), elastic: 2 to 4 workers"),
+        ({}, (4, 0, 2), "2 workers x (1 CPU + 1 decode thread), elastic: 2 to 4 workers"),
+        ({"decode_cpus": 2}, (3, 0, 1), "2 workers x (1 CPU + 1 decode thread), elastic: 2 to 4 workers"),
+        (
+            {"gpus_per_worker": 1, "decode_cpus": None},
+            (24, 3, 3),
+            "3 workers x 1 GPU + 21 decode CPUs, elastic: 2 to 4 workers",
+        ),
+    ],
+)
+def test_a_range_of_workers_is_as_many_as_fit(values: dict, capacity: tuple, expected: str) -> None:
+    found = allocate(Site(**ELASTIC | values), cluster(*capacity))
+    assert found.describe() == expected
+    assert (found.workers_range, found.most_workers) == ((2, 4), 4)
+    whole = allocate(Site(**ELASTIC | values), cluster(capacity[0] / found.num_workers * 4, capacity[1] and 4, 4))
+    assert found.decode_cpus_per_worker == whole.decode_cpus_per_worker, "a worker has the same, however many there are"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"min_workers": 5}, "min_workers, got 5; it should be at most workers, got 4"),
+        ({"workers": None}, "min_workers, got 2; it should be at most workers, got None"),
+        (
+            {"cpus_per_worker": None},
+            "min_workers, got 2 without cpus_per_worker or gpus_per_worker; one of them should",
+        ),
+        ({"gpus_per_worker": 0, "cpus_per_worker": None}, "min_workers, got 2 without cpus_per_worker or"),
+    ],
+)
+def test_a_range_of_workers_says_how_many_and_how_large(values: dict, message: str) -> None:
+    words = [f"{name}={'null' if value is None else value}" for name, value in (ELASTIC | values).items()]
+    with pytest.raises(ConfigError) as refused:
+        Site.load(None, words)
+    assert message in str(refused.value)
+
+
+def test_fewer_nodes_than_the_fewest_workers_need_are_refused() -> None:
+    with pytest.raises(ResourceError) as refused:
+        allocate(Site.load(None, [f"{name}={value}" for name, value in ELASTIC.items()]), cluster(3))
+    message = str(refused.value)
+    assert message.startswith(
+        "site.min_workers, got 2: site: 2 workers x 1 CPU = 2 CPUs to train and 2 to decode do not"
+    )
+    assert message.endswith("[--set min_workers=2]")

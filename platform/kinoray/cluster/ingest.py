@@ -6,7 +6,7 @@ decodes a batch is settled before the epoch, and changes nothing in it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from threading import Thread
 
@@ -50,6 +50,8 @@ class RayFeed:
     def __init__(self, recipe: Recipe, dataset: Dataset, world: World, budget: DecodeBudget) -> None:
         self.dataset = dataset
         self.steps_per_epoch = num_steps(dataset.train.num_videos, recipe.data.train.batch_size)
+        self.step = 0
+        """That the last training batch was for, counted from 1."""
         self._recipe, self._world, self._budget = recipe, world, budget
         self._next: tuple[tuple[str, int], Stream] | None = None
 
@@ -58,7 +60,8 @@ class RayFeed:
         is_measured = is_due and self._recipe.training.precise_batch_norm is not None
         following = ("first", epoch) if is_measured else self._after_training(epoch, is_due=is_due)
         stream = self._train_stream(epoch, done=done) if done else self._taken(("train", epoch))
-        return stream.batches(then=lambda: self._start(following))
+        first = 1 + epoch * self.steps_per_epoch + done // self._recipe.data.train.batch_size
+        return self._counted(stream.batches(then=lambda: self._start(following)), first)
 
     def first_batches(self, epoch: int) -> Iterator[Batch]:
         following = self._after_training(epoch, is_due=True)
@@ -66,6 +69,10 @@ class RayFeed:
 
     def val(self, epoch: int) -> Iterator[Batch]:
         return self._taken(("val", epoch)).batches(then=lambda: self._start(("train", epoch + 1)))
+
+    def _counted(self, batches: Iterable[Batch], first: int) -> Iterator[Batch]:
+        for self.step, batch in enumerate(batches, first):
+            yield batch
 
     def _opened(self, key: tuple[str, int]) -> "Stream":
         what, epoch = key

@@ -1,4 +1,4 @@
-"""How events travel from the first worker to the process that started the run."""
+"""How events travel from the first worker to the process that started the run, and notes between workers."""
 
 import logging
 import threading
@@ -17,10 +17,11 @@ logger = logging.getLogger(__name__)
 
 
 class Mailbox:
-    """Holds events until they are taken. An actor, so that it outlives restarted workers."""
+    """Holds events until they are taken, and boards with notes. An actor, so that it outlives restarted workers."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self._boards: dict[str, dict[Any, Any]] = {}
 
     def put(self, event: Event) -> None:
         self._events.append(event)
@@ -28,6 +29,16 @@ class Mailbox:
     def take(self) -> list[Event]:
         events, self._events = self._events, []
         return events
+
+    def pin(self, board: str, name: Any, note: Any) -> None:
+        self._boards.setdefault(board, {})[name] = note
+
+    def pinned(self, board: str) -> dict[Any, Any]:
+        return self._boards.get(board, {})
+
+    def unpinned(self, board: str) -> dict[Any, Any]:
+        """What was on a board, which is empty now."""
+        return self._boards.pop(board, {})
 
 
 def sender(mailbox: Any) -> Listener:

@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import socket
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,16 +20,25 @@ from kinoray.site import Capacity, Node, Site, job_environment
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Prints an error line about its own constructor at every start, and we handle preemption as any lost worker.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Otherwise each print of a worker appears twice.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # How often the controller takes up reports; at its default of 2 s an epoch of a small run waits for it.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # How long a group that failed waits for its members to leave, of which one may never answer; Ray's own is 30 s.
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5",
+}
+QUIET_ELASTIC = {
+    # How long a group of workers waits for room before Ray looks anew how many have room; it does so without end.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",
+}
+QUIET_ALONE = {
+    # A process that asks whether nodes will be taken away: this machine will not.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 PORT_SECONDS = 10
 QUESTION = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 ANSWER_SECONDS = 5
+REPORT_LENGTH = 160
 logger = logging.getLogger(__name__)
 NOISY_LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune")
 
@@ -59,7 +69,14 @@ def capacity_of(site: Site) -> Capacity:
         return Capacity((Node(site.local_cpus or num_cpus(), num_gpus()),))
     if not ray.is_initialized():
         _connect(site)
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return nodes_to_stay()
+
+
+def nodes_to_stay() -> Capacity:
+    """What the connected cluster has, less the nodes that are going to be taken away."""
+    # Private, as is Ray Train's use of it.
+    going = ray._private.state.state.get_draining_nodes()  # noqa: SLF001
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in going]
     return Capacity(tuple(Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes))
 
 
@@ -86,16 +103,18 @@ def num_gpus() -> int:
 
 
 def _connect(site: Site) -> None:
-    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    address = cluster_address(site)
+    quiet = settings_of(site) | (QUIET_ALONE if address is None else {})
+    os.environ.update({key: value for key, value in quiet.items() if key not in os.environ})
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
-    address = cluster_address(site)
     if address is None:
         _start_local(site)
     else:
         _join(address, site)
     for name in NOISY_LOGGERS:  # again, because connecting sets up logging anew
         logging.getLogger(name).setLevel(logging.ERROR)
+    _shorten_reports()
     _warn_if_open(ray.get_runtime_context().gcs_address)
 
 
@@ -116,7 +135,7 @@ def _start_local(site: Site) -> None:
     except Exception as error:  # where a process does not come up in time, Ray raises a plain one
         ray.shutdown()
         problem = ResourceError(
-            f"site: Ray does not start on this machine: {_first_line(error)}; it may be too busy, or out of memory or "
+            f"site: Ray does not start on this machine: {first_line(error)}; it may be too busy, or out of memory or "
             "of room in its temporary folder: try again when it has less to do, or name a cluster by site.address"
         )
         problem.at_work = True
@@ -124,7 +143,7 @@ def _start_local(site: Site) -> None:
 
 
 def _join(address: str, site: Site) -> None:
-    environment = shipped_environment(site.packages, job_environment())
+    environment = shipped_environment(site, job_environment())
     try:
         _check_port(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
@@ -134,12 +153,33 @@ def _join(address: str, site: Site) -> None:
         if isinstance(error, AuthenticationError):
             cure = "give this shell the cluster's token: `export RAY_AUTH_MODE=token`, see docs/cluster.md"
         raise ResourceError(
-            f"site.address: no Ray cluster to join at {address}: {_first_line(error)}; {cure}"
+            f"site.address: no Ray cluster to join at {address}: {first_line(error)}; {cure}"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, shortly."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _shorten_reports() -> None:
+    """Tell in a line each what Ray's nodes report, such as that one of them died.
+
+    Ray prints it to standard output, with the last 20 lines of a node's log; there is no setting for it.
+    """
+    import ray._private.worker as internals
+
+    told: set[str] = set()
+
+    def tell(report: Mapping[str, Any], ignore_prefix: bool) -> None:
+        del ignore_prefix
+        for text in report["lines"]:
+            line = textwrap.shorten(text.strip().partition("\n")[0], REPORT_LENGTH, placeholder=" ...")
+            if line not in told:
+                told.add(line)
+                logger.warning("Ray: %s", line)
+
+    internals.print_to_stdstream = tell
 
 
 def _warn_if_open(gcs_address: str) -> None:
@@ -174,13 +214,18 @@ def _check_port(address: str) -> None:
             pass
 
 
-def shipped_environment(packages: tuple[str, ...], job: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(site: Site) -> dict[str, str]:
+    """Ray's own settings, as environment variables, on this process and on all workers."""
+    return QUIET if site.min_workers is None else QUIET | QUIET_ELASTIC
+
+
+def shipped_environment(site: Site, job: Mapping[str, Any]) -> dict[str, Any]:
     """What workers get from us on a cluster, without the keys that the job has set: Ray refuses a key set twice."""
     environment: dict[str, Any] = {}
     if "py_modules" not in job:
-        environment["py_modules"] = [str(folder) for folder in _package_folders(packages)]
+        environment["py_modules"] = [str(folder) for folder in _package_folders(site.packages)]
     given = job.get("env_vars") or {}
-    variables = {key: value for key, value in QUIET.items() if key not in given}
+    variables = {key: value for key, value in settings_of(site).items() if key not in given}
     if variables:
         environment["env_vars"] = variables
     return environment

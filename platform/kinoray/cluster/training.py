@@ -1,5 +1,6 @@
 """Runs a recipe on a connected Ray: trains it, or scores a checkpoint with all workers."""
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,16 +15,20 @@ from ray.train import (
     UserCallback,
     WorkerGroupError,
 )
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
+from kinoray.cluster.elastic import RoomToStay
 from kinoray.cluster.mailbox import delivering
 from kinoray.cluster.remote import DecodeBudget
+from kinoray.cluster.session import first_line
+from kinoray.cluster.watch import PAST, RESIZE_SECONDS
 from kinoray.cluster.worker import EvaluationOutcome, EvaluationTask, TrainingTask, evaluate_worker, train_worker
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
 from kinoray.data.plan import check_batch_size, num_steps
-from kinoray.errors import KinorayError
+from kinoray.errors import ConfigError, HungWorkerError, KinorayError
 from kinoray.models.pretrained import is_weights_file
 from kinoray.recipe import Recipe
 from kinoray.site import Allocation, Site
@@ -38,6 +43,11 @@ class Trainer(TorchTrainer):  # type: ignore[misc]
     def _register_sigint_handler(self, controller: Any) -> None:
         """Leave Ctrl-C to Python; leaving the session ends the workers."""
 
+    def _initialize_and_run_controller(self, scaling_policy: Any, **others: Any) -> Any:
+        """Of a range of workers, decide anew how many there are room for."""
+        policy = RoomToStay(self.scaling_config) if self.scaling_config.elasticity_enabled else scaling_policy
+        return super()._initialize_and_run_controller(scaling_policy=policy, **others)
+
 
 class StopAtOwnErrors(UserCallback):  # type: ignore[misc]
     """Ends a run at once at an error that would come again: retries are for workers that died."""
@@ -47,8 +57,20 @@ class StopAtOwnErrors(UserCallback):  # type: ignore[misc]
         del run_context
         for error in worker_exceptions.values():
             for cause in _causes(error):
-                if isinstance(cause, KinorayError):
+                if isinstance(cause, KinorayError) and not isinstance(cause, HungWorkerError):
                     raise cause
+
+
+class TellOfEnds(UserCallback):  # type: ignore[misc]
+    """Leaves a note of what ended a group of workers, for the start of the next one."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
+        """Called by Ray Train, by keyword, in its controller."""
+        del run_context
+        self._mailbox.pin.remote(PAST, "ends", _ends(worker_exceptions))
 
 
 def check_run(recipe: Recipe, dataset: Dataset, allocation: Allocation, *, resumes: bool = False) -> None:
@@ -65,8 +87,12 @@ def check_run(recipe: Recipe, dataset: Dataset, allocation: Allocation, *, resum
         CheckpointError: there is nothing at ``training.init_from`` or ``model.pretrained``.
     """
     num_steps(dataset.train.num_videos, recipe.data.train.batch_size)
-    check_batch_size(recipe.data.train.batch_size, allocation.num_workers)
-    check_workers(recipe.training, num_workers=allocation.num_workers, on_gpu=allocation.gpus_per_worker > 0)
+    batch_size, most = recipe.data.train.batch_size, allocation.most_workers
+    if allocation.workers_range is None:
+        check_batch_size(batch_size, most)
+    elif batch_size < most:
+        raise ConfigError(f"data.train.batch_size: {batch_size} cannot be dealt to {most} workers; at least {most} can")
+    check_workers(recipe.training, num_workers=most, on_gpu=allocation.gpus_per_worker > 0)
     if not resumes:  # a run that goes on needs no others, which may be gone by now
         for setting, place in _weights_of(recipe).items():
             check_weights(place, setting)
@@ -96,8 +122,9 @@ def train(
         task = TrainingTask(
             recipe=with_absolute_weights(recipe),
             dataset=dataset.absolute(),
+            allocation=allocation,
             budget=DecodeBudget.of(allocation),
-            num_threads=allocation.threads_per_worker,
+            timeout_seconds=site.collective_timeout_seconds,
             run_folder=run_folder,
             mailbox=mailbox,
         )
@@ -105,9 +132,11 @@ def train(
             storage_path=folder,  # Ray Train's own notes; checkpoints are ours
             failure_config=FailureConfig(max_failures=site.max_failures),
             logging_config=LoggingConfig(log_level="ERROR"),
-            callbacks=[StopAtOwnErrors()],
+            callbacks=[StopAtOwnErrors(), TellOfEnds(mailbox)],
         )
-        _run(train_worker, task, allocation, run_config)
+        num_workers = allocation.workers_range or allocation.num_workers
+        torch_config = TorchConfig(timeout_s=site.collective_timeout_seconds)
+        _run(train_worker, task, allocation, run_config, num_workers=num_workers, torch_config=torch_config)
     return best_of_run(run_folder)
 
 
@@ -132,17 +161,27 @@ def evaluate(
     )
     with tempfile.TemporaryDirectory(prefix="kinoray-evaluation-") as folder:
         run_config = RunConfig(storage_path=folder, logging_config=LoggingConfig(log_level="ERROR"))
-        outcome = _run(evaluate_worker, task, allocation, run_config).return_value
+        outcome = _run(evaluate_worker, task, allocation, run_config, num_workers=allocation.num_workers).return_value
     assert isinstance(outcome, EvaluationOutcome), outcome
     return outcome
 
 
-def _run(worker: Any, task: TrainingTask | EvaluationTask, allocation: Allocation, run_config: RunConfig) -> Any:
+def _run(
+    worker: Any,
+    task: TrainingTask | EvaluationTask,
+    allocation: Allocation,
+    run_config: RunConfig,
+    *,
+    num_workers: int | tuple[int, int],
+    torch_config: TorchConfig | None = None,
+) -> Any:
     trainer = Trainer(
         worker,
         train_loop_config={"task": task},
+        torch_config=torch_config,
         scaling_config=ScalingConfig(
-            num_workers=allocation.num_workers,
+            num_workers=num_workers,
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=allocation.gpus_per_worker > 0,
             resources_per_worker=worker_resources(allocation),
         ),
@@ -163,7 +202,10 @@ def worker_resources(allocation: Allocation) -> dict[str, float]:
     resources = {"CPU": allocation.reserved_cpus_per_worker}
     if allocation.gpus_per_worker:
         resources["GPU"] = allocation.gpus_per_worker
-    return resources
+    if allocation.workers_range is None:
+        return resources
+    # Ray counts the workers that fit by dividing floats: 6 x 0.1 CPUs hold 5. Of sixteenths it counts all.
+    return {name: math.floor(share * 16) / 16 or share for name, share in resources.items()}
 
 
 def _weights_of(recipe: Recipe) -> dict[str, str]:
@@ -194,6 +236,18 @@ def own_error(failure: Exception) -> KinorayError | None:
     elif isinstance(failure, ControllerError):
         errors = [failure.controller_failure]
     return next((cause for error in errors for cause in _causes(error) if isinstance(cause, KinorayError)), None)
+
+
+def _ends(errors: Mapping[int, Exception]) -> str:
+    """What became of workers, in one line; of those that only missed the others, nothing."""
+    for error in errors.values():
+        if isinstance(error, HungWorkerError):
+            return str(error)
+    dead = [str(rank) for rank, error in errors.items() if isinstance(error, WorkerHealthCheckFailedError)]
+    if dead:
+        return f"worker{'s' * (len(dead) > 1)} {', '.join(dead)} died"
+    rank, error = min(errors.items())
+    return f"worker {rank} failed: {type(error).__name__}: {first_line(error)}"
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -4,7 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ import torch
 from kinoray.cluster.ingest import RayFeed, evaluation_stream
 from kinoray.cluster.mailbox import sender
 from kinoray.cluster.remote import DecodeBudget
+from kinoray.cluster.watch import PAST, Preemption, SaveReasons, naming_the_hung
 from kinoray.data.config import Dataset
 from kinoray.data.manifest import Manifest
 from kinoray.errors import ResourceError
 from kinoray.recipe import Recipe
+from kinoray.site import Allocation
 from kinoray.train.evaluate import predict, temporal_probe
+from kinoray.train.events import Event, Listener, Started
 from kinoray.train.loop import fit
 from kinoray.train.predictions import Predictions, gather_predictions
 from kinoray.train.store import RunStore
@@ -32,14 +35,17 @@ class TrainingTask:
     """All that a training worker needs to know.
 
     Attributes:
+        budget: at the start; where nodes are lost, there may be less.
+        timeout_seconds: how long an exchange waits for a worker.
         run_folder: where the run's checkpoints are stored, path or URI.
-        mailbox: the actor that takes events.
+        mailbox: the actor that takes events and notes.
     """
 
     recipe: Recipe
     dataset: Dataset
+    allocation: Allocation
     budget: DecodeBudget
-    num_threads: int
+    timeout_seconds: float
     run_folder: str
     mailbox: Any
 
@@ -70,11 +76,16 @@ def train_worker(config: Mapping[str, TrainingTask]) -> None:
     """One worker of a training run."""
     task = config["task"]
     check_storage(task.run_folder)
-    recipe, world = task.recipe, enter_world(task.num_threads)
-    feed = RayFeed(recipe, task.dataset, world, task.budget)
+    recipe, allocation = task.recipe, task.allocation
+    world = enter_world(allocation.threads_per_worker)
+    budget = budget_now(task.budget, world.size, allocation.reserved_cpus_per_worker)
+    feed = RayFeed(recipe, task.dataset, world, budget)
     store = RunStore(task.run_folder, monitor=recipe.evaluation.monitor, keep_best=recipe.training.keep_best)
-    emit = sender(task.mailbox) if world.is_first else _ignore
-    fit(recipe, feed, store, world, emit)
+    emit = _with_past(task.mailbox) if world.is_first else _ignore
+    preemption = Preemption()
+    save_asked = SaveReasons(preemption, grows=world.size < allocation.most_workers) if world.is_first else bool
+    with naming_the_hung(task.mailbox, world, preemption, timeout_seconds=task.timeout_seconds, step=lambda: feed.step):
+        fit(recipe, feed, store, world, emit, save_asked=save_asked)
 
 
 def evaluate_worker(config: Mapping[str, EvaluationTask]) -> EvaluationOutcome | None:
@@ -117,6 +128,37 @@ def enter_world(num_threads: int) -> World:
     torch.set_num_threads(num_threads)
     context = ray.train.get_context()
     return World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+
+
+def budget_now(budget: DecodeBudget, num_workers: int, reserved_cpus: float) -> DecodeBudget:
+    """What decodes for a worker with the CPUs that the cluster has now.
+
+    Where those for tasks went with their nodes, Ray would wait for them; then the worker's own threads decode all.
+
+    Args:
+        budget: at the run's start.
+        num_workers: that there are now.
+        reserved_cpus: of each of them.
+    """
+    free = ray.cluster_resources().get("CPU", 0.0) / num_workers - reserved_cpus
+    if free >= budget.cpus - 1e-3:
+        return budget
+    if free < budget.cpus_per_task - 1e-3:
+        return replace(budget, threads=max(1, budget.threads), beside_share=1.0, cpus=0.0)
+    return replace(budget, cpus=free)
+
+
+def _with_past(mailbox: Any) -> Listener:
+    """The first worker's listener; the run's start is told with what ended an earlier one."""
+    send = sender(mailbox)
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Started):
+            past = ray.get(mailbox.unpinned.remote(PAST))
+            event = replace(event, notes=(*past.values(), *event.notes))
+        send(event)
+
+    return emit
 
 
 def _ignore(event: object) -> None:

@@ -46,7 +46,7 @@ def share_out(
 def _share(site: Site, capacity: Capacity, num_trials: int) -> Allocation:
     """Of each of so many trials."""
     workers = site.workers or 1
-    together = allocate(site.model_copy(update={"workers": num_trials * workers}), capacity)
+    together = allocate(site.model_copy(update={"workers": num_trials * workers, "min_workers": None}), capacity)
     is_derived = site.cpus_per_worker is None and not together.gpus_per_worker
     if num_trials > 1 and is_derived and together.cpus_per_worker < 1:
         raise ResourceError("less than a CPU for each worker")

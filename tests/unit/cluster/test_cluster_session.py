@@ -1,6 +1,8 @@
 """Ray that does not start, does not answer, or lets anyone in, without a real Ray."""
 
+import inspect
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +43,7 @@ class FakeRay:
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", *room.QUIET):
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", *room.QUIET, *room.QUIET_ALONE):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
@@ -162,3 +164,29 @@ def test_a_private_ray_gets_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(room, "ray", FakeRay())
     with session(Site()):
         assert len(room.os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
+def test_only_a_cluster_s_nodes_are_watched_for_their_end(monkeypatch: pytest.MonkeyPatch, listening: str) -> None:
+    switch = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+    refusal(monkeypatch, FakeRay(RuntimeError()), Site(address=listening))
+    assert switch not in os.environ
+    refusal(monkeypatch, FakeRay(RuntimeError()), Site())
+    assert os.environ[switch] == "0"
+
+
+def test_what_ray_s_nodes_report_is_a_line_each(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By way of a name of Ray's own, which this notices to be another's."""
+    import ray._private.worker as internals
+
+    monkeypatch.setattr(internals, "print_to_stdstream", internals.print_to_stdstream)
+    room._shorten_reports()
+    for _ in range(2):
+        report = {"lines": ["Raylet is terminated. " + "word " * 100 + "\nits log"], "pid": "raylet", "is_err": False}
+        internals.print_to_stdstream(report, ignore_prefix=False)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Ray: Raylet is terminated. word")
+    assert record.getMessage().endswith("word ...")
+    assert "print_to_stdstream" in inspect.getsource(internals.listen_error_messages)
+    assert capsys.readouterr().out == ""

@@ -1,9 +1,14 @@
 """One SQLite store for the whole room: its first use makes MLflow's tables, which takes seconds."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from mlflow import MlflowClient
 
 from kinoray.tracking.store import connect, default_uri
+
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 
 @pytest.fixture(scope="session")

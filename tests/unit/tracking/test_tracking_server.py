@@ -1,77 +1,24 @@
 """A real tracking server, once: what is written through it is read through it, and its death does not stop a run."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from local_server import Server, local_server
 from mlflow import MlflowClient
 
 from kinoray.tracking.run import RunTracker
-from kinoray.tracking.store import why_no_answer
 from kinoray.train.events import StepsDone
 
 pytestmark = pytest.mark.slow
 
 
-@dataclass
-class Server:
-    """`mlflow server` in a process group of its own, without the job runners."""
-
-    folder: Path
-    port: int
-    process: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--backend-store-uri",
-            f"sqlite:///{self.folder}/mlflow.db",
-        ]
-        command += ["--artifacts-destination", f"{self.folder}/mlartifacts", "--port", str(self.port), "--workers", "1"]
-        self.process = subprocess.Popen(
-            command,
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 60
-        while why_no_answer(self.uri):
-            assert time.monotonic() < deadline, "the server did not come up"
-            time.sleep(0.2)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(timeout=10)
-            self.process = None
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = Server(tmp_path, port)
-    try:
-        server.start()
+    with local_server(tmp_path) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def steps(step: int) -> StepsDone:
