@@ -59,7 +59,7 @@ class RayFeed:
         is_due = self._recipe.evaluation.is_due(epoch, self._recipe.training.epochs)
         is_measured = is_due and self._recipe.training.precise_batch_norm is not None
         following = ("first", epoch) if is_measured else self._after_training(epoch, is_due=is_due)
-        stream = self._train_stream(epoch, done=done) if done else self._taken(("train", epoch))
+        stream = self._taken(("train", epoch), done=done)
         first = 1 + epoch * self.steps_per_epoch + done // self._recipe.data.train.batch_size
         return self._counted(stream.batches(then=lambda: self._start(following)), first)
 
@@ -90,9 +90,11 @@ class RayFeed:
             self._next = key, self._opened(key)
             self._next[1].start()
 
-    def _taken(self, key: tuple[str, int]) -> "Stream":
+    def _taken(self, key: tuple[str, int], *, done: int = 0) -> "Stream":
         """The stream that was started ahead if it is the one that is asked for."""
         ahead, self._next = self._next, None
+        if done:
+            return self._train_stream(key[1], done=done)
         return ahead[1] if ahead is not None and ahead[0] == key else self._opened(key)
 
     def _train_stream(self, epoch: int, *, num_batches: int | None = None, done: int = 0) -> "Stream":
