@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-START_SECONDS = 60
+START_SECONDS = 180
 # All that have a fixed default: another Ray may run on this machine.
 PORTS = (
     "port",

@@ -22,8 +22,8 @@ _STARTED_FROM = ("name", "training.init_from", "model.pretrained")
 
 
 def new_run_name(recipe: Recipe) -> str:
-    """The recipe's name, the time, and two random digits for runs of one second: ``tsn-20261121-143005-3f``."""
-    return f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(1)}"
+    """The recipe's name, the time, and four random digits for runs of one second: ``tsn-20261121-143005-3fa0``."""
+    return f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 @dataclass(frozen=True)

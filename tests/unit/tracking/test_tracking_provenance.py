@@ -165,7 +165,7 @@ def test_a_run_from_before_there_was_such_a_record(record: Record, site: Site) -
 def test_runs_that_cannot_be_run_again(record: Record, site: Site, client: MlflowClient) -> None:
     trained = record("a training", kind="training")
     record("a sweep", kind="sweep")
-    record("an evaluation", kind="evaluation", parent=trained)
+    record("an evaluation of it", kind="evaluation", parent=trained)
     record("a prediction", kind="prediction")
     record("foreign")
     record("of a population", kind="trial", scheduler="pbt")
@@ -173,7 +173,7 @@ def test_runs_that_cannot_be_run_again(record: Record, site: Site, client: Mlflo
     client.create_run(experiment, run_name="empty", tags={"kind": "training"})
     for name, message in {
         "a sweep": "name one of its trials, such as a sweep-000",
-        "an evaluation": "name the training that it belongs to, a training",
+        "an evaluation of it": "name the training that it belongs to, a training",
         "a prediction": "is of kind 'prediction'; name a training",
         "foreign": "no training of Kinoray's",
         "of a population": "only with the whole sweep",
