@@ -135,11 +135,13 @@ class Recovery(NamedTuple):
 
 
 def recoveries(lines: Iterable[Line], strikes: Sequence[Strike]) -> list[Recovery]:
-    """Of each strike, in order."""
+    """Of each strike after which there was something left to do, in order."""
     first = [line for line in lines if line.rank == 0]
     found = []
     for strike in strikes:
         later = [line for line in first if strike.is_overcome_by(line)]
+        if not later:  # a job whose driver dies goes on for seconds, perhaps to its end
+            continue
         before = max(line.step for line in first if line not in later)
         found.append(Recovery(later[0].seconds - strike.seconds, max(0, before - later[0].step + 1)))
     return found
