@@ -3,6 +3,7 @@
 import io
 import os
 import runpy
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 from local_bucket import local_bucket  # after the path is set
+from nodes import Nodes
 
 from kinoray.models.tiny3d import Tiny3DConfig
 from kinoray.recipe import Recipe
@@ -98,3 +100,14 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty bucket of a server on the loopback address; jobs find it by their environment."""
     with local_bucket(monkeypatch) as name:
         yield name
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    """A cluster of Ray on this machine, locked by a token, to which nodes come and from which they go."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    started = Nodes()
+    yield started
+    started.end()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytest
 import yaml
-from nodes import Nodes
 
 from kinoray.data.plan import epoch_plan
 from kinoray.recipe import Recipe
@@ -97,16 +95,6 @@ class Job:
             rows = database.execute("SELECT step, value FROM metrics WHERE key = 'train/loss' ORDER BY step").fetchall()
         assert max(Counter(step for step, _ in rows).values()) == 1
         return dict(rows)
-
-
-@pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    started = Nodes()
-    yield started
-    started.end()
 
 
 def long_list(motion8: Path, path: Path) -> Path:

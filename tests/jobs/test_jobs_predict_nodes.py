@@ -1,30 +1,17 @@
 """Labels on a cluster that grows to four nodes and loses one at work."""
 
 import os
-import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from nodes import Nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_COPIES = 30
 """Of the 40 videos of the demo set."""
-
-
-@pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    started = Nodes()
-    yield started
-    started.end()
 
 
 @pytest.mark.ray
